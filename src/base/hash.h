@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* hash.h - 128-bit fingerprints of content and 64-bit checksums of stored frames, both XXH3
+ * (libxxhash). They find accidents, not attackers. */
+#ifndef TIDEMILL_BASE_HASH_H
+#define TIDEMILL_BASE_HASH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct digest {
+    uint64_t low, high;
+};
+
+#define DIGEST_TEXT_BYTES 33 /* 32 hexadecimal digits and a NUL */
+
+struct digest hash_bytes(const void *data, size_t size);
+uint64_t hash_checksum(const void *data, size_t size);
+void digest_text(struct digest digest, char text[DIGEST_TEXT_BYTES]);
+
+static inline int digest_equal(struct digest a, struct digest b)
+{
+    return a.low == b.low && a.high == b.high;
+}
+
+/* A running hash: the digest of all bytes added so far, at any time. NULL when out of memory. */
+struct hash_state;
+struct hash_state *hash_state_new(void);
+void hash_state_add(struct hash_state *state, const void *data, size_t size);
+struct digest hash_state_digest(const struct hash_state *state);
+void hash_state_free(struct hash_state *state);
+
+#endif

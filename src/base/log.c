@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* log.c - writes one event with one write(), so that lines of several threads do not mix. */
+#include "base/log.h"
+
+#include "base/buffer.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+static pthread_mutex_t log_mutex = PTHREAD_MUTEX_INITIALIZER;
+static enum log_level log_level_max = LOG_INFO;
+static enum log_format log_format_now = LOG_FORMAT_TEXT;
+static bool has_status;
+
+void log_configure(enum log_level level, enum log_format format)
+{
+    pthread_mutex_lock(&log_mutex);
+    log_level_max = level;
+    log_format_now = format;
+    pthread_mutex_unlock(&log_mutex);
+}
+
+bool log_is_json(void)
+{
+    pthread_mutex_lock(&log_mutex);
+    bool is_json = log_format_now == LOG_FORMAT_JSON;
+    pthread_mutex_unlock(&log_mutex);
+    return is_json;
+}
+
+static void append_escaped(struct buffer *line, const char *text, bool is_json)
+{
+    for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; p++) {
+        if (*p < 0x20 || *p == 0x7f) {
+            buffer_printf(line, is_json ? "\\u%04x" : "\\x%02x", *p);
+        } else {
+            if (is_json && (*p == '"' || *p == '\\')) buffer_byte(line, '\\');
+            buffer_byte(line, (char)*p);
+        }
+    }
+}
+
+static void append_json(struct buffer *line, enum log_level level, const char *text)
+{
+    static const char *const names[] = {"error", "warning", "info", "debug"};
+    struct timespec now;
+    struct tm utc;
+    char time_text[32];
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &utc);
+    strftime(time_text, sizeof time_text, "%Y-%m-%dT%H:%M:%S", &utc);
+    buffer_printf(line, "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"message\":\"", time_text,
+                  now.tv_nsec / 1000000, names[level]);
+    append_escaped(line, text, true);
+    buffer_text(line, "\"}");
+}
+
+static void append_text(struct buffer *line, enum log_level level, const char *text)
+{
+    if (level == LOG_ERROR) buffer_text(line, "tidemill: error: ");
+    if (level == LOG_WARNING) buffer_text(line, "tidemill: warning: ");
+    append_escaped(line, text, false);
+}
+
+static void write_line(struct buffer *line)
+{
+    if (line->is_failed) return;
+    size_t done = 0;
+    while (done < line->size) {
+        ssize_t n = write(STDERR_FILENO, line->data + done, line->size - done);
+        if (n <= 0) return; /* nowhere left to complain */
+        done += (size_t)n;
+    }
+}
+
+void log_event(enum log_level level, const char *format, ...)
+{
+    struct buffer text = {0}, line = {0};
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(NULL, 0, format, arguments);
+    va_end(arguments);
+    char *place = length < 0 ? NULL : buffer_reserve(&text, (size_t)length + 1);
+    if (place == NULL) return;
+    va_start(arguments, format);
+    vsnprintf(place, (size_t)length + 1, format, arguments);
+    va_end(arguments);
+
+    pthread_mutex_lock(&log_mutex);
+    if (level <= log_level_max) {
+        if (has_status) buffer_text(&line, "\r\033[K");
+        has_status = false;
+        if (log_format_now == LOG_FORMAT_JSON)
+            append_json(&line, level, place);
+        else
+            append_text(&line, level, place);
+        buffer_byte(&line, '\n');
+        write_line(&line);
+    }
+    pthread_mutex_unlock(&log_mutex);
+    buffer_free(&line);
+    buffer_free(&text);
+}
+
+void log_status(const char *text)
+{
+    struct buffer line = {0};
+    pthread_mutex_lock(&log_mutex);
+    if (has_status || text[0] != '\0') {
+        buffer_text(&line, "\r\033[K");
+        buffer_text(&line, text);
+        has_status = text[0] != '\0';
+        write_line(&line);
+    }
+    pthread_mutex_unlock(&log_mutex);
+    buffer_free(&line);
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* docs.c - tidemill docs man|bash|zsh: the man page's options and the shells' completions, from the
+ * options table. The build calls it; so they cannot fall behind. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Man pages want hyphens and backslashes escaped. */
+static void man_text(const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '-' || *text == '\\') putchar('\\');
+        putchar(*text);
+    }
+}
+
+static void man_option(const struct option *option)
+{
+    puts(".TP");
+    fputs(".B ", stdout);
+    if (option->short_name != 0) printf("\\-%c\\fR, \\fB", option->short_name);
+    fputs("\\-\\-", stdout);
+    man_text(option->name);
+    if (option->type != OPTION_FLAG) {
+        fputs("\\fR=\\fI", stdout);
+        man_text(option->value != NULL ? option->value : option->choices);
+    }
+    fputs("\\fR\n", stdout);
+    man_text(option->help);
+    if (option->default_text != NULL) {
+        fputs(". Default: ", stdout);
+        man_text(option->default_text);
+    }
+    puts(".");
+}
+
+static int print_man(void)
+{
+    const char *group = "";
+    for (size_t i = 0; i < n_job_options; i++) {
+        if (strcmp(group, job_options[i].group) != 0) {
+            group = job_options[i].group;
+            printf(".SS %s\n", group);
+        }
+        man_option(&job_options[i]);
+    }
+    return 0;
+}
+
+static void print_choices(const char *choices)
+{
+    for (const char *p = choices; *p != '\0'; p++) putchar(*p == '|' ? ' ' : *p);
+}
+
+static int print_bash(void)
+{
+    puts("# bash completion for tidemill; made by 'tidemill docs bash'.\n"
+         "_tidemill()\n{\n"
+         "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
+         "    if [ \"$cur\" = = ]; then cur=; fi\n"
+         "    if [ \"$prev\" = = ]; then prev=${COMP_WORDS[COMP_CWORD-2]}; fi\n"
+         "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
+         "        COMPREPLY=($(compgen -W 'run inspect prices --help --version' -- \"$cur\"))\n"
+         "        return\n    fi\n"
+         "    case $prev in");
+    for (size_t i = 0; i < n_job_options; i++) {
+        if (job_options[i].type != OPTION_CHOICE) continue;
+        printf("        --%s) COMPREPLY=($(compgen -W '", job_options[i].name);
+        print_choices(job_options[i].choices);
+        puts("' -- \"$cur\")); return ;;");
+    }
+    puts("    esac\n"
+         "    case $cur in");
+    fputs("        -*) COMPREPLY=($(compgen -W '", stdout);
+    for (size_t i = 0; i < n_job_options; i++) printf("--%s ", job_options[i].name);
+    puts("--help' -- \"$cur\")) ;;\n"
+         "        *) COMPREPLY=($(compgen -f -- \"$cur\")) ;;\n"
+         "    esac\n}\n"
+         "complete -o filenames -F _tidemill tidemill");
+    return 0;
+}
+
+/* Inside single quotes and brackets of an _arguments line. */
+static void zsh_text(const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '\'') {
+            fputs("'\\''", stdout);
+            continue;
+        }
+        if (strchr("[]:\\", *text) != NULL) putchar('\\');
+        putchar(*text);
+    }
+}
+
+static void zsh_option(const struct option *option)
+{
+    bool is_list = option->type == OPTION_LIST || option->type == OPTION_COMMAS;
+    printf("        '%s--%s%s[", is_list ? "*" : "", option->name,
+           option->type == OPTION_FLAG ? "" : "=");
+    zsh_text(option->help);
+    fputs("]", stdout);
+    if (option->type == OPTION_CHOICE) {
+        fputs(":value:(", stdout);
+        print_choices(option->choices);
+        putchar(')');
+    } else if (option->type == OPTION_PATH || strcmp(option->name, "input") == 0) {
+        fputs(":file:_files", stdout);
+    } else if (option->type != OPTION_FLAG) {
+        fputs(":value:", stdout);
+    }
+    puts("' \\");
+}
+
+static int print_zsh(void)
+{
+    puts("#compdef tidemill\n# zsh completion for tidemill; made by 'tidemill docs zsh'.\n"
+         "if (( CURRENT == 2 )); then\n"
+         "    _values command 'run[run one job]' 'inspect[show a model]' 'prices[list prices]'\n"
+         "else\n    _arguments \\");
+    for (size_t i = 0; i < n_job_options; i++) zsh_option(&job_options[i]);
+    puts("        '--help[show help]' '*:file:_files'\nfi");
+    return 0;
+}
+
+int cli_docs(int argc, char **argv)
+{
+    const char *kind = argc == 2 ? argv[1] : "";
+    if (strcmp(kind, "man") == 0) return print_man();
+    if (strcmp(kind, "bash") == 0) return print_bash();
+    if (strcmp(kind, "zsh") == 0) return print_zsh();
+    fputs("Usage: tidemill docs man|bash|zsh\n", stderr);
+    return 2;
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cost.c - the two divisions that every cost line is made of. */
+#include "cost/cost.h"
+
+double cost_machine_usd(double seconds, double usd_hour)
+{
+    return seconds / 3600 * usd_hour;
+}
+
+double cost_per_million_usd(double usd, uint64_t predictions)
+{
+    return predictions == 0 ? 0 : usd / (double)predictions * 1e6;
+}

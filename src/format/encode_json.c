@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* encode_json.c - a record's part of an output as JSON: numbers and nested arrays for tensors, arrays
+ * for sequences, objects for maps, and picks. The vector of float32 is the hot path: room for all its
+ * digits is made once, then they are written without a check. */
+#include "format/encode_parts.h"
+
+#include <math.h>
+#include <string.h>
+
+#define NUMBER_BYTES_MAX 32 /* of any number's text, comma included */
+
+struct json_writer {
+    const struct encoder *encoder;
+    struct encode_scratch *scratch;
+    const struct value_spec *spec;
+    struct buffer *out;
+};
+
+/* --- one element ---------------------------------------------------------------------------------- */
+
+/* NaN or infinity by the job's policy. */
+static enum error_code append_nonfinite(struct json_writer *w, double value, size_t place)
+{
+    switch (w->encoder->config.nonfinite) {
+    case NONFINITE_NULL:
+        buffer_append(w->out, "null", 4);
+        return ERROR_OK;
+    case NONFINITE_STRING:
+        buffer_text(w->out, isnan(value) ? "\"NaN\"" : value > 0 ? "\"Infinity\"" : "\"-Infinity\"");
+        return ERROR_OK;
+    case NONFINITE_ERROR:
+        break;
+    }
+    return fail_nonfinite(w->scratch, w->spec, value, place);
+}
+
+static enum error_code append_float(struct json_writer *w, float value, size_t place)
+{
+    if (!isfinite(value)) return append_nonfinite(w, (double)value, place);
+    char *text = buffer_reserve(w->out, NUMBER_BYTES_MAX);
+    if (text == NULL) return ERROR_MEMORY;
+    w->out->size += (size_t)(format_float(text, value) - text);
+    return ERROR_OK;
+}
+
+static enum error_code append_double(struct json_writer *w, double value, size_t place)
+{
+    if (!isfinite(value)) return append_nonfinite(w, value, place);
+    char *text = buffer_reserve(w->out, NUMBER_BYTES_MAX);
+    if (text == NULL) return ERROR_MEMORY;
+    w->out->size += (size_t)(format_double(text, value) - text);
+    return ERROR_OK;
+}
+
+static enum error_code append_int64(struct json_writer *w, int64_t value)
+{
+    char *text = buffer_reserve(w->out, NUMBER_BYTES_MAX);
+    if (text == NULL) return ERROR_MEMORY;
+    w->out->size += (size_t)(format_int64(text, value) - text);
+    return ERROR_OK;
+}
+
+static enum error_code append_uint64(struct json_writer *w, uint64_t value)
+{
+    char *text = buffer_reserve(w->out, NUMBER_BYTES_MAX);
+    if (text == NULL) return ERROR_MEMORY;
+    w->out->size += (size_t)(format_uint64(text, value) - text);
+    return ERROR_OK;
+}
+
+/* Reads a T at element k of unaligned data. */
+#define AT(T, data, k)                                                                             \
+    (__extension__({                                                                               \
+        T at_value;                                                                                \
+        memcpy(&at_value, (data) + sizeof(T) * (k), sizeof at_value);                              \
+        at_value;                                                                                  \
+    }))
+
+/* Two elements a byte, the first in the low half. */
+static unsigned half_byte(const unsigned char *data, size_t k)
+{
+    return k % 2 == 0 ? data[k / 2] & 15u : data[k / 2] >> 4;
+}
+
+static enum error_code append_element(struct json_writer *w, enum tensor_type type,
+                                      const unsigned char *data, size_t k, size_t place)
+{
+    switch (type) {
+    case TENSOR_FLOAT:
+        return append_float(w, AT(float, data, k), place);
+    case TENSOR_DOUBLE:
+        return append_double(w, AT(double, data, k), place);
+    case TENSOR_FLOAT16:
+        return append_float(w, float_from_half(AT(uint16_t, data, k)), place);
+    case TENSOR_BFLOAT16:
+        return append_float(w, float_from_bfloat16(AT(uint16_t, data, k)), place);
+    case TENSOR_FLOAT8E4M3FN:
+    case TENSOR_FLOAT8E4M3FNUZ:
+    case TENSOR_FLOAT8E5M2:
+    case TENSOR_FLOAT8E5M2FNUZ:
+        return append_float(w, float_from_float8(data[k], type), place);
+    case TENSOR_INT8:
+        return append_int64(w, AT(int8_t, data, k));
+    case TENSOR_INT16:
+        return append_int64(w, AT(int16_t, data, k));
+    case TENSOR_INT32:
+        return append_int64(w, AT(int32_t, data, k));
+    case TENSOR_INT64:
+        return append_int64(w, AT(int64_t, data, k));
+    case TENSOR_UINT8:
+        return append_uint64(w, data[k]);
+    case TENSOR_UINT16:
+        return append_uint64(w, AT(uint16_t, data, k));
+    case TENSOR_UINT32:
+        return append_uint64(w, AT(uint32_t, data, k));
+    case TENSOR_UINT64:
+        return append_uint64(w, AT(uint64_t, data, k));
+    case TENSOR_UINT4:
+        return append_uint64(w, half_byte(data, k));
+    case TENSOR_INT4:
+        return append_int64(w, (int64_t)(half_byte(data, k) ^ 8u) - 8);
+    case TENSOR_BOOL:
+        buffer_text(w->out, data[k] != 0 ? "true" : "false");
+        return ERROR_OK;
+    default:
+        return ERROR_UNSUPPORTED;
+    }
+}
+
+/* The packed string at *data, which moves behind it. Its length was checked when it was indexed, or
+ * is checked here against `end`. */
+static enum error_code append_string(struct json_writer *w, const unsigned char **data,
+                                     const unsigned char *end)
+{
+    uint32_t size;
+    if ((size_t)(end - *data) < sizeof size) return ERROR_MODEL_ERROR;
+    memcpy(&size, *data, sizeof size);
+    if ((size_t)(end - *data) - sizeof size < size) return ERROR_MODEL_ERROR;
+    format_json_string(w->out, (const char *)*data + sizeof size, size);
+    *data += sizeof size + size;
+    return ERROR_OK;
+}
+
+/* --- tensors --------------------------------------------------------------------------------------- */
+
+static enum error_code append_floats(struct json_writer *w, const unsigned char *data, size_t n)
+{
+    char *text = buffer_reserve(w->out, n * NUMBER_BYTES_MAX + 2);
+    if (text == NULL) return ERROR_MEMORY;
+    char *start = text;
+    *text++ = '[';
+    for (size_t k = 0; k < n; k++) {
+        float value = AT(float, data, k);
+        if (!isfinite(value)) return ERROR_NOT_FINITE; /* not written yet: the slow way will say */
+        text = format_float(text, value);
+        *text++ = ',';
+    }
+    text -= n > 0;
+    *text++ = ']';
+    w->out->size += (size_t)(text - start);
+    return ERROR_OK;
+}
+
+/* What comes before element k of a tensor and behind it: brackets where stretches begin and end.
+ * `strides[d]` elements make one item of dimension d. */
+static void open_brackets(struct json_writer *w, const struct shape *shape, const size_t *strides,
+                          size_t k)
+{
+    if (k > 0) buffer_byte(w->out, ',');
+    for (int32_t d = 0; d < shape->rank; d++)
+        if (k % (strides[d] * (size_t)shape->dims[d]) == 0) buffer_byte(w->out, '[');
+}
+
+static void close_brackets(struct json_writer *w, const struct shape *shape, const size_t *strides,
+                           size_t k)
+{
+    for (int32_t d = shape->rank; d-- > 0;)
+        if ((k + 1) % (strides[d] * (size_t)shape->dims[d]) == 0) buffer_byte(w->out, ']');
+}
+
+static void append_empty(struct json_writer *w, const struct shape *shape)
+{
+    int32_t depth = 0; /* [2, 0]: the outer dimension is seen, the empty one has no items */
+    while (depth < shape->rank && shape->dims[depth] > 0) depth++;
+    size_t items = 1;
+    for (int32_t d = 0; d < depth; d++) items *= (size_t)shape->dims[d];
+    if (depth == 0 || items > 4096) {
+        buffer_text(w->out, "[]");
+        return;
+    }
+    size_t strides[TENSOR_RANK_MAX];
+    struct shape outer = *shape;
+    outer.rank = depth;
+    for (int32_t d = depth; d-- > 0;)
+        strides[d] = d == depth - 1 ? 1 : strides[d + 1] * (size_t)shape->dims[d + 1];
+    for (size_t k = 0; k < items; k++) {
+        open_brackets(w, &outer, strides, k);
+        buffer_text(w->out, "[]");
+        close_brackets(w, &outer, strides, k);
+    }
+}
+
+static enum error_code append_tensor(struct json_writer *w, enum tensor_type type,
+                                     const struct shape *shape, const unsigned char *data,
+                                     const unsigned char *end)
+{
+    size_t count = 0, strides[TENSOR_RANK_MAX];
+    enum error_code code = ERROR_OK;
+    if (!shape_count(shape, &count)) return ERROR_MODEL_ERROR;
+    if (count == 0) {
+        append_empty(w, shape);
+        return ERROR_OK;
+    }
+    if (type == TENSOR_FLOAT && shape->rank == 1) {
+        code = append_floats(w, data, count);
+        if (code != ERROR_NOT_FINITE) return code;
+        code = ERROR_OK;
+    }
+    for (int32_t d = shape->rank; d-- > 0;)
+        strides[d] = d == shape->rank - 1 ? 1 : strides[d + 1] * (size_t)shape->dims[d + 1];
+    for (size_t k = 0; k < count && code == ERROR_OK; k++) {
+        open_brackets(w, shape, strides, k);
+        code = type == TENSOR_STRING ? append_string(w, &data, end)
+                                     : append_element(w, type, data, k, k);
+        close_brackets(w, shape, strides, k);
+    }
+    return code;
+}
+
+/* --- maps and sequences ------------------------------------------------------------------------------ */
+
+static const unsigned char *end_of(const struct value *value)
+{
+    return value->data + value->bytes;
+}
+
+static enum error_code append_map(struct json_writer *w, const struct value *map)
+{
+    const struct value *keys = &w->scratch->values[map->first_child], *values = keys + 1;
+    const unsigned char *key = keys->data, *text = values->data;
+    size_t count = 0;
+    enum error_code code = shape_count(&keys->shape, &count) ? ERROR_OK : ERROR_MODEL_ERROR;
+    buffer_byte(w->out, '{');
+    for (size_t k = 0; k < count && code == ERROR_OK; k++) {
+        if (k > 0) buffer_byte(w->out, ',');
+        if (keys->type == TENSOR_STRING) {
+            code = append_string(w, &key, end_of(keys));
+        } else {
+            buffer_byte(w->out, '"');
+            code = append_element(w, keys->type, keys->data, k, k);
+            buffer_byte(w->out, '"');
+        }
+        buffer_byte(w->out, ':');
+        if (code == ERROR_OK)
+            code = values->type == TENSOR_STRING
+                       ? append_string(w, &text, end_of(values))
+                       : append_element(w, values->type, values->data, k, k);
+    }
+    buffer_byte(w->out, '}');
+    return code;
+}
+
+static enum error_code append_simple(struct json_writer *w, const struct value *value)
+{
+    return value->kind == VALUE_MAP ? append_map(w, value)
+                                    : append_tensor(w, value->type, &value->shape, value->data,
+                                                    end_of(value));
+}
+
+/* ONNX has no sequences of sequences. */
+static enum error_code append_other(struct json_writer *w, const struct value *value)
+{
+    if (value->kind != VALUE_SEQUENCE) return append_simple(w, value);
+    enum error_code code = ERROR_OK;
+    buffer_byte(w->out, '[');
+    for (uint32_t c = 0; c < value->n_children && code == ERROR_OK; c++) {
+        const struct value *child = &w->scratch->values[value->first_child + c];
+        if (c > 0) buffer_byte(w->out, ',');
+        code = child->kind == VALUE_SEQUENCE ? ERROR_UNSUPPORTED : append_simple(w, child);
+    }
+    buffer_byte(w->out, ']');
+    return code;
+}
+
+/* --- after steps --------------------------------------------------------------------------------------- */
+
+void json_append_label(const struct encoder *encoder, uint32_t place, struct buffer *out)
+{
+    if (place < encoder->config.n_labels)
+        buffer_append(out, encoder->labels[place].data, encoder->labels[place].size);
+    else
+        buffer_printf(out, "%u", place);
+}
+
+/* Numbers after the steps have the output's own precision. */
+static enum error_code append_score(struct json_writer *w, double score, size_t place)
+{
+    return w->spec->type == TENSOR_DOUBLE ? append_double(w, score, place)
+                                          : append_float(w, (float)score, place);
+}
+
+static enum error_code append_processed(struct json_writer *w, const struct row_view *view,
+                                        const double *numbers, size_t count)
+{
+    size_t strides[TENSOR_RANK_MAX];
+    const struct shape *shape = &view->shape;
+    enum error_code code = ERROR_OK;
+    if (count == 0) append_empty(w, shape);
+    for (int32_t d = shape->rank; d-- > 0;)
+        strides[d] = d == shape->rank - 1 ? 1 : strides[d + 1] * (size_t)shape->dims[d + 1];
+    for (size_t k = 0; k < count && code == ERROR_OK; k++) {
+        open_brackets(w, shape, strides, k);
+        code = append_score(w, numbers[k], k);
+        close_brackets(w, shape, strides, k);
+    }
+    return code;
+}
+
+static enum error_code append_top(struct json_writer *w, const double *numbers, size_t n,
+                                  const struct post *post)
+{
+    size_t found = post_top(numbers, n, post->k, w->scratch->places);
+    enum error_code code = ERROR_OK;
+    buffer_byte(w->out, '[');
+    for (size_t t = 0; t < found && code == ERROR_OK; t++) {
+        uint32_t place = w->scratch->places[t];
+        buffer_text(w->out, t == 0 ? "{\"label\":" : ",{\"label\":");
+        json_append_label(w->encoder, place, w->out);
+        buffer_text(w->out, ",\"score\":");
+        code = append_score(w, numbers[place], place);
+        buffer_byte(w->out, '}');
+    }
+    buffer_byte(w->out, ']');
+    return code;
+}
+
+/* One thing for each stretch of the last dimension; an array of them where there are several. */
+enum part { PART_LABEL, PART_SCORE, PART_TOP };
+
+static enum error_code append_part(struct json_writer *w, const struct row_view *view,
+                                   const struct post *post, const double *numbers, enum part part)
+{
+    size_t outer, n;
+    enum error_code code = ERROR_OK;
+    bool is_array = view->shape.rank > 1;
+    row_stretches(&view->shape, &outer, &n);
+    if (is_array) buffer_byte(w->out, '[');
+    for (size_t r = 0; r < outer && code == ERROR_OK; r++) {
+        const double *stretch = numbers + r * n;
+        if (r > 0) buffer_byte(w->out, ',');
+        if (part == PART_TOP) {
+            code = append_top(w, stretch, n, post);
+            continue;
+        }
+        post_top(stretch, n, 1, w->scratch->places);
+        uint32_t place = w->scratch->places[0];
+        if (part == PART_LABEL)
+            json_append_label(w->encoder, place, w->out);
+        else
+            code = append_score(w, stretch[place], place);
+    }
+    if (is_array) buffer_byte(w->out, ']');
+    if (!is_array && outer == 0) buffer_text(w->out, "null");
+    return code;
+}
+
+static enum error_code append_picks(struct json_writer *w, const struct row_view *view,
+                                    const struct output_plan *plan, const double *numbers)
+{
+    enum error_code code;
+    if (plan->is_nested) {
+        buffer_append(w->out, plan->key.data, plan->key.size);
+        buffer_byte(w->out, '{');
+    } else {
+        buffer_byte(w->out, ',');
+    }
+    if (plan->post.pick == PICK_TOP_K) {
+        buffer_text(w->out, "\"top\":");
+        code = append_part(w, view, &plan->post, numbers, PART_TOP);
+    } else {
+        buffer_text(w->out, "\"label\":");
+        code = append_part(w, view, &plan->post, numbers, PART_LABEL);
+        buffer_text(w->out, ",\"score\":");
+        if (code == ERROR_OK) code = append_part(w, view, &plan->post, numbers, PART_SCORE);
+    }
+    if (plan->is_nested) buffer_byte(w->out, '}');
+    return code;
+}
+
+/* A NaN among the numbers fails the record even where a pick would pass over it. */
+static enum error_code check_finite(struct json_writer *w, const double *numbers, size_t count)
+{
+    if (w->encoder->config.nonfinite != NONFINITE_ERROR) return ERROR_OK;
+    for (size_t k = 0; k < count; k++)
+        if (!isfinite(numbers[k])) return fail_nonfinite(w->scratch, w->spec, numbers[k], k);
+    return ERROR_OK;
+}
+
+/* --- the ways in ------------------------------------------------------------------------------------------ */
+
+static bool is_processed(const struct output_plan *plan)
+{
+    return plan->post.n_steps > 0 || plan->post.pick != PICK_NONE;
+}
+
+static enum error_code append_plain(struct json_writer *w, const struct row_view *view)
+{
+    return view->value->kind == VALUE_TENSOR
+               ? append_tensor(w, view->value->type, &view->shape, view->data, view->end)
+               : append_other(w, view->value);
+}
+
+enum error_code json_append_value(const struct encoder *encoder, struct encode_scratch *scratch,
+                                  size_t i, uint32_t row, struct buffer *out)
+{
+    const struct output_plan *plan = &encoder->outputs[i];
+    struct json_writer w = {encoder, scratch, plan->spec, out};
+    struct row_view view = row_view_of(encoder, scratch, i, row);
+    size_t count;
+    if (!is_processed(plan)) return append_plain(&w, &view);
+    const double *numbers = row_numbers(scratch, &view, &plan->post, &count);
+    if (numbers == NULL) return ERROR_MEMORY;
+    return append_processed(&w, &view, numbers, count);
+}
+
+enum error_code json_append_output(const struct encoder *encoder, struct encode_scratch *scratch,
+                                   size_t i, uint32_t row, struct buffer *out)
+{
+    const struct output_plan *plan = &encoder->outputs[i];
+    if (plan->post.pick == PICK_NONE) {
+        buffer_append(out, plan->key.data, plan->key.size);
+        return json_append_value(encoder, scratch, i, row, out);
+    }
+    struct json_writer w = {encoder, scratch, plan->spec, out};
+    struct row_view view = row_view_of(encoder, scratch, i, row);
+    size_t count;
+    const double *numbers = row_numbers(scratch, &view, &plan->post, &count);
+    if (numbers == NULL) return ERROR_MEMORY;
+    enum error_code code = check_finite(&w, numbers, count);
+    return code != ERROR_OK ? code : append_picks(&w, &view, plan, numbers);
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* encode_rows.c - which part of a microbatch's answer belongs to which record. Nothing is believed
+ * that the answer says of itself: counts are compared with what was asked for. */
+#include "format/encode_parts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static size_t rows_expected(const struct encoder *encoder, uint32_t n_rows)
+{
+    return encoder->config.batch_fixed > 0 ? (size_t)encoder->config.batch_fixed : n_rows;
+}
+
+static bool reserve_rows(struct encode_scratch *scratch, size_t i, size_t n)
+{
+    if (scratch->string_capacity[i] >= n) return true;
+    size_t *rows = realloc(scratch->string_rows[i], n * sizeof *rows);
+    if (rows == NULL) return false;
+    scratch->string_rows[i] = rows;
+    scratch->string_capacity[i] = n;
+    return true;
+}
+
+/* Length of the packed string at `offset`; false: it does not lie inside the value. */
+static bool string_at(const struct value *value, size_t offset, size_t *ret_size)
+{
+    uint32_t size;
+    if (value->bytes < sizeof size || offset > value->bytes - sizeof size) return false;
+    memcpy(&size, value->data + offset, sizeof size);
+    *ret_size = size;
+    return size <= value->bytes - sizeof size - offset;
+}
+
+/* Walks all strings once, noting where each record's first one is. */
+static enum error_code index_strings(struct encode_scratch *scratch, size_t i, size_t n_rows)
+{
+    const struct value *value = &scratch->values[i];
+    size_t count, offset = 0;
+    if (!shape_count(&value->shape, &count) || !reserve_rows(scratch, i, n_rows + 1))
+        return ERROR_MEMORY;
+    size_t row_count = n_rows == 0 ? 0 : count / n_rows;
+    for (size_t k = 0; k < count; k++) {
+        size_t size;
+        if (row_count > 0 && k % row_count == 0) scratch->string_rows[i][k / row_count] = offset;
+        if (!string_at(value, offset, &size)) return ERROR_MODEL_ERROR;
+        offset += sizeof(uint32_t) + size;
+    }
+    for (size_t r = 0; r < n_rows && row_count == 0; r++) scratch->string_rows[i][r] = 0;
+    scratch->string_rows[i][n_rows] = offset;
+    return ERROR_OK;
+}
+
+static enum error_code wrong_count(struct encode_scratch *scratch, const char *name, long long found,
+                                   size_t expected)
+{
+    snprintf(scratch->message, sizeof scratch->message,
+             "output '%s' has %lld rows for %zu records", name, found, expected);
+    return ERROR_MODEL_ERROR;
+}
+
+static enum error_code check_value(const struct encoder *encoder, struct encode_scratch *scratch,
+                                   size_t i)
+{
+    const struct value *value = &scratch->values[i];
+    const struct value_spec *spec = encoder->outputs[i].spec;
+    bool is_batched = encoder->config.is_batched;
+    size_t expected = rows_expected(encoder, scratch->n_rows);
+    if (value->kind != spec->kind || (value->kind == VALUE_TENSOR && value->type != spec->type)) {
+        snprintf(scratch->message, sizeof scratch->message,
+                 "output '%s' is not of the type that the model declares", spec->name);
+        return ERROR_MODEL_ERROR;
+    }
+    if (is_batched && value->kind == VALUE_TENSOR) {
+        int64_t found = value->shape.rank > 0 ? value->shape.dims[0] : -1;
+        if (found < 0 || (size_t)found != expected)
+            return wrong_count(scratch, spec->name, found, expected);
+    }
+    if (is_batched && value->kind == VALUE_SEQUENCE && value->n_children != expected)
+        return wrong_count(scratch, spec->name, value->n_children, expected);
+    if (is_batched && value->kind == VALUE_MAP && expected != 1)
+        return wrong_count(scratch, spec->name, 1, expected);
+    if (value->kind == VALUE_TENSOR && value->type == TENSOR_STRING)
+        return index_strings(scratch, i, is_batched ? expected : 1);
+    return ERROR_OK;
+}
+
+enum error_code encoder_set_values(const struct encoder *encoder, struct encode_scratch *scratch,
+                                   const struct value *values, size_t n_values, uint32_t n_rows,
+                                   const char **ret_message)
+{
+    scratch->values = values;
+    scratch->n_values = n_values;
+    scratch->n_rows = n_rows;
+    scratch->message[0] = '\0';
+    enum error_code code = ERROR_OK;
+    if (n_values < encoder->config.n_outputs) {
+        snprintf(scratch->message, sizeof scratch->message, "the model gave %zu outputs of %zu",
+                 n_values, encoder->config.n_outputs);
+        code = ERROR_MODEL_ERROR;
+    }
+    for (size_t i = 0; i < encoder->config.n_outputs && code == ERROR_OK; i++)
+        code = check_value(encoder, scratch, i);
+    *ret_message = scratch->message[0] != '\0' ? scratch->message : error_code_sentence(code);
+    return code;
+}
+
+static struct row_view tensor_row(const struct encoder *encoder,
+                                  const struct encode_scratch *scratch, size_t i, uint32_t row)
+{
+    const struct value *value = &scratch->values[i];
+    struct row_view view = {.value = value,
+                            .data = value->data,
+                            .end = value->data + value->bytes,
+                            .shape = value->shape};
+    if (value->type == TENSOR_STRING)
+        view.data += scratch->string_rows[i][encoder->config.is_batched ? row : 0];
+    if (!encoder->config.is_batched) return view;
+    size_t n_rows = (size_t)value->shape.dims[0];
+    view.shape.rank--;
+    for (int32_t d = 0; d < view.shape.rank; d++) view.shape.dims[d] = value->shape.dims[d + 1];
+    if (value->type != TENSOR_STRING) view.data += value->bytes / n_rows * row;
+    return view;
+}
+
+struct row_view row_view_of(const struct encoder *encoder, const struct encode_scratch *scratch,
+                            size_t i, uint32_t row)
+{
+    const struct value *value = &scratch->values[i];
+    if (value->kind == VALUE_TENSOR) return tensor_row(encoder, scratch, i, row);
+    if (value->kind == VALUE_SEQUENCE && encoder->config.is_batched)
+        value = &scratch->values[value->first_child + row];
+    return (struct row_view){.value = value,
+                             .data = value->data,
+                             .end = value->data + value->bytes,
+                             .shape = value->shape};
+}
+
+static double number_at(const unsigned char *data, enum tensor_type type, size_t k)
+{
+    float single;
+    double number;
+    uint16_t half;
+    switch (type) {
+    case TENSOR_FLOAT:
+        memcpy(&single, data + 4 * k, sizeof single);
+        return (double)single;
+    case TENSOR_DOUBLE:
+        memcpy(&number, data + 8 * k, sizeof number);
+        return number;
+    case TENSOR_FLOAT16:
+        memcpy(&half, data + 2 * k, sizeof half);
+        return (double)float_from_half(half);
+    case TENSOR_BFLOAT16:
+        memcpy(&half, data + 2 * k, sizeof half);
+        return (double)float_from_bfloat16(half);
+    default:
+        return (double)NAN;
+    }
+}
+
+void row_stretches(const struct shape *shape, size_t *ret_outer, size_t *ret_n)
+{
+    size_t count = 0;
+    shape_count(shape, &count);
+    *ret_n = shape->rank > 0 ? (size_t)shape->dims[shape->rank - 1] : 1;
+    *ret_outer = *ret_n == 0 ? 0 : count / *ret_n;
+}
+
+double *row_numbers(struct encode_scratch *scratch, const struct row_view *view,
+                    const struct post *post, size_t *ret_count)
+{
+    size_t count = 0, outer, n;
+    shape_count(&view->shape, &count);
+    if (scratch->numbers_capacity < count) {
+        double *numbers = realloc(scratch->numbers, count * sizeof *numbers);
+        if (numbers == NULL) return NULL;
+        scratch->numbers = numbers;
+        scratch->numbers_capacity = count;
+    }
+    for (size_t k = 0; k < count; k++)
+        scratch->numbers[k] = number_at(view->data, view->value->type, k);
+    row_stretches(&view->shape, &outer, &n);
+    post_apply(post, scratch->numbers, outer, n);
+    *ret_count = count;
+    static double nothing;
+    return scratch->numbers != NULL ? scratch->numbers : &nothing;
+}
+
+enum error_code fail_nonfinite(struct encode_scratch *scratch, const struct value_spec *spec,
+                               double value, size_t place)
+{
+    snprintf(scratch->message, sizeof scratch->message, "output '%s' has %s at [%zu]", spec->name,
+             isnan(value) ? "NaN" : "infinity", place);
+    return ERROR_OUTPUT_NOT_FINITE;
+}

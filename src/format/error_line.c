@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* error_line.c - a failed record as a line of the error sink, with enough of it to run it again. */
+#include "format/csv.h"
+#include "format/encode.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <yyjson.h>
+
+#define CELLS_MAX 65536
+
+static void append_text(struct buffer *out, const char *name, const char *text, size_t size)
+{
+    buffer_printf(out, ",\"%s\":", name);
+    format_json_string(out, text, size);
+}
+
+/* Bytes that are text as a string, others in base64. */
+static void append_bytes(struct buffer *out, struct slice bytes)
+{
+    if (format_is_utf8(bytes.data, bytes.size)) {
+        append_text(out, "record", bytes.data, bytes.size);
+        return;
+    }
+    buffer_text(out, ",\"record_b64\":\"");
+    format_base64(out, bytes.data, bytes.size);
+    buffer_byte(out, '"');
+}
+
+/* A whole JSON value goes in as it is, but on one line. Only what yyjson accepts is JSON; nesting
+ * beyond the limit is text. */
+static bool append_json(struct buffer *out, struct slice bytes)
+{
+    size_t depth = 0, deepest = 0;
+    for (size_t i = 0; i < bytes.size; i++) {
+        depth += bytes.data[i] == '[' || bytes.data[i] == '{';
+        depth -= depth > 0 && (bytes.data[i] == ']' || bytes.data[i] == '}');
+        deepest = MAX(deepest, depth);
+    }
+    if (deepest > JSON_DEPTH_MAX) return false;
+    yyjson_doc *doc = yyjson_read(bytes.data, bytes.size, YYJSON_READ_NUMBER_AS_RAW);
+    if (doc == NULL) return false;
+    yyjson_doc_free(doc);
+    buffer_text(out, ",\"record\":");
+    buffer_append(out, bytes.data, bytes.size);
+    return true;
+}
+
+/* {"column":"cell",...}; false where the record has another number of cells than the header. */
+static bool append_csv(struct buffer *out, const struct source_schema *schema, struct slice bytes)
+{
+    struct arena arena = {0};
+    size_t n = 0;
+    bool is_short = false;
+    struct slice *cells = malloc((schema->n_columns + 1) * sizeof *cells);
+    bool is_whole = cells != NULL && schema->n_columns <= CELLS_MAX &&
+                    format_is_utf8(bytes.data, bytes.size) &&
+                    csv_split(bytes, cells, schema->n_columns, &arena, &n, &is_short) == NULL &&
+                    n == schema->n_columns;
+    if (is_whole) buffer_text(out, ",\"record\":{");
+    for (size_t i = 0; i < n && is_whole; i++) {
+        if (i > 0) buffer_byte(out, ',');
+        format_json_string(out, schema->columns[i], strlen(schema->columns[i]));
+        buffer_byte(out, ':');
+        format_json_string(out, cells[i].data, cells[i].size);
+    }
+    if (is_whole) buffer_byte(out, '}');
+    arena_free(&arena);
+    free(cells);
+    return is_whole;
+}
+
+static void append_array(struct buffer *out, const struct source_array *array, const char *data)
+{
+    buffer_text(out, "{\"b64\":\"");
+    format_base64(out, data, array->row_bytes);
+    buffer_printf(out, "\",\"dtype\":\"%s\",\"shape\":[", tensor_type_name(array->type));
+    for (int32_t d = 0; d < array->row_shape.rank; d++)
+        buffer_printf(out, "%s%lld", d > 0 ? "," : "", (long long)array->row_shape.dims[d]);
+    buffer_text(out, "]}");
+}
+
+/* {"name":{"b64":..},...} */
+static bool append_arrays(struct buffer *out, const struct source_schema *schema,
+                          struct slice bytes)
+{
+    size_t offset = 0;
+    for (size_t i = 0; i < schema->n_arrays; i++) offset += schema->arrays[i].row_bytes;
+    if (offset != bytes.size || schema->n_arrays == 0) return false;
+    offset = 0;
+    buffer_text(out, ",\"record\":{");
+    for (size_t i = 0; i < schema->n_arrays; i++) {
+        const struct source_array *array = &schema->arrays[i];
+        if (i > 0) buffer_byte(out, ',');
+        format_json_string(out, array->name, strlen(array->name));
+        buffer_byte(out, ':');
+        append_array(out, array, bytes.data + offset);
+        offset += array->row_bytes;
+    }
+    buffer_byte(out, '}');
+    return true;
+}
+
+static void append_record(struct buffer *out, const struct source_schema *schema,
+                          const struct raw_record *raw)
+{
+    bool is_done = false;
+    if (raw->error == ERROR_RECORD_TOO_LONG) {
+        append_bytes(out, raw->bytes);
+        buffer_printf(out, ",\"record_truncated\":true,\"record_size\":%" PRIu64, raw->size);
+        return;
+    }
+    if (schema->format == FORMAT_JSONL) is_done = append_json(out, raw->bytes);
+    if (schema->format == FORMAT_CSV) is_done = append_csv(out, schema, raw->bytes);
+    if (schema->format == FORMAT_NPY || schema->format == FORMAT_NPZ)
+        is_done = append_arrays(out, schema, raw->bytes);
+    if (!is_done) append_bytes(out, raw->bytes);
+}
+
+void error_line_append(struct buffer *out, const struct source_schema *schema,
+                       const struct raw_record *raw, const char *input_path, uint64_t index,
+                       struct slice id, enum error_code code, const char *message)
+{
+    buffer_text(out, "{\"id\":");
+    if (id.size > 0)
+        buffer_append(out, id.data, id.size);
+    else
+        buffer_text(out, "null");
+    buffer_printf(out, ",\"index\":%" PRIu64 ",\"line\":%" PRIu64, index, raw->line);
+    append_text(out, "input", input_path, strlen(input_path));
+    append_text(out, "code", error_code_name(code), strlen(error_code_name(code)));
+    append_text(out, "message", message, strlen(message));
+    append_record(out, schema, raw);
+    buffer_text(out, "}\n");
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* chunk.c - a chunk's life: filled, decoded, planned, its answers encoded, used again. */
+#include "job/pipeline.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A chunk that once held something large does not keep the memory. */
+#define AREA_BYTES_KEPT ((size_t)8 << 20)
+#define RAW_BYTES_KEPT ((size_t)8 << 20)
+
+tidemill_error *chunk_new(const struct shared_region *region, size_t offset, size_t size,
+                          size_t n_inputs, struct chunk **ret)
+{
+    struct chunk *chunk = calloc(1, sizeof *chunk);
+    if (chunk == NULL) return error_memory();
+    chunk->area_offset = offset;
+    chunk->area.base = region->base + offset;
+    chunk->area.input_capacity = size / MAX(n_inputs, (size_t)1) & ~(size_t)63;
+    *ret = chunk;
+    return NULL;
+}
+
+static void free_microbatches(struct chunk *chunk)
+{
+    for (struct microbatch *mb = chunk->microbatches; mb != NULL; mb = mb->next_in_chunk) {
+        buffer_free(&mb->out);
+        arena_free(&mb->arena);
+        free(mb->values);
+    }
+    chunk->microbatches = NULL; /* they lie in the arena */
+}
+
+void chunk_recycle(struct chunk *chunk, const struct shared_region *region)
+{
+    free_microbatches(chunk);
+    arena_reset(&chunk->arena);
+    for (size_t i = 0; i < MODEL_VALUES_MAX; i++) {
+        if (chunk->area.used[i] > AREA_BYTES_KEPT)
+            shared_region_release(region, chunk->area_offset + i * chunk->area.input_capacity,
+                                  chunk->area.used[i]);
+        chunk->area.used[i] = 0;
+    }
+    buffer_reset(&chunk->raw.bytes, RAW_BYTES_KEPT);
+    chunk->plan = (struct plan){0};
+    chunk->n_finished_prefix = chunk->n_released = 0;
+    chunk->next = NULL;
+}
+
+void chunk_free(struct chunk *chunk)
+{
+    if (chunk == NULL) return;
+    free_microbatches(chunk);
+    arena_free(&chunk->arena);
+    raw_chunk_free(&chunk->raw);
+    free(chunk->records);
+    free(chunk);
+}
+
+static tidemill_error *reserve_records(struct chunk *chunk)
+{
+    if (chunk->records_capacity >= chunk->raw.n_records) return NULL;
+    free(chunk->records);
+    chunk->records = calloc(chunk->raw.n_records, sizeof *chunk->records);
+    chunk->records_capacity = chunk->records == NULL ? 0 : chunk->raw.n_records;
+    return chunk->records == NULL ? error_memory() : NULL;
+}
+
+tidemill_error *chunk_decode(struct chunk *chunk, const struct decoder *decoder,
+                             struct decode_scratch *scratch)
+{
+    TRY(reserve_records(chunk));
+    for (size_t i = 0; i < chunk->raw.n_records; i++) {
+        struct chunk_record *record = &chunk->records[i];
+        decoder_decode(decoder, scratch, &chunk->raw.records[i], &chunk->area, &chunk->arena,
+                       &record->decoded);
+        record->state = record->decoded.error == ERROR_OK ? RECORD_PENDING : RECORD_FAILED;
+        record->is_finished = record->state == RECORD_FAILED;
+        record->text = NULL;
+        record->size = 0;
+    }
+    return NULL;
+}
+
+/* Shape of all inputs of one row as a key, and its number of elements. */
+static struct plan_row plan_row_of(const struct chunk_record *record, uint32_t index,
+                                   size_t n_inputs)
+{
+    struct shape shapes[MODEL_VALUES_MAX];
+    size_t length = 0;
+    for (size_t i = 0; i < n_inputs; i++) {
+        size_t count = 0;
+        shapes[i] = (struct shape){0}; /* no stray bytes behind the rank */
+        shapes[i].rank = record->decoded.inputs[i].shape.rank;
+        for (int32_t d = 0; d < shapes[i].rank; d++)
+            shapes[i].dims[d] = record->decoded.inputs[i].shape.dims[d];
+        shape_count(&shapes[i], &count);
+        length += count;
+    }
+    return (struct plan_row){
+        .index = index,
+        .length = (uint32_t)MIN(length, (size_t)UINT32_MAX),
+        .shape_key = hash_checksum(shapes, n_inputs * sizeof shapes[0]),
+    };
+}
+
+static bool has_dynamic_row(const struct model_signature *signature)
+{
+    for (size_t i = 0; i < signature->n_inputs; i++) {
+        struct shape row = value_row_shape(&signature->inputs[i], signature->is_batched);
+        size_t count;
+        if (row.rank < 0 || !shape_count(&row, &count)) return true;
+    }
+    return false;
+}
+
+static tidemill_error *collect_rows(struct chunk *chunk, const struct model_signature *signature,
+                                    struct plan_row **ret_rows, size_t *ret_n)
+{
+    bool is_dynamic = has_dynamic_row(signature);
+    struct plan_row *rows = arena_alloc(&chunk->arena, (chunk->raw.n_records + 1) * sizeof *rows);
+    if (rows == NULL) return error_memory();
+    size_t n = 0;
+    for (size_t i = 0; i < chunk->raw.n_records; i++) {
+        const struct chunk_record *record = &chunk->records[i];
+        if (record->state == RECORD_FAILED) continue;
+        rows[n++] = is_dynamic
+                        ? plan_row_of(record, (uint32_t)i, signature->n_inputs)
+                        : (struct plan_row){.index = (uint32_t)i, .length = 1, .shape_key = 0};
+    }
+    *ret_rows = rows;
+    *ret_n = n;
+    return NULL;
+}
+
+tidemill_error *chunk_plan(struct chunk *chunk, const struct model_signature *signature,
+                           const struct plan_limits *limits)
+{
+    struct plan_row *rows = NULL;
+    size_t n_rows = 0;
+    TRY(collect_rows(chunk, signature, &rows, &n_rows));
+    TRY(plan_chunk(rows, n_rows, limits, &chunk->arena, &chunk->plan));
+    struct microbatch **end = &chunk->microbatches;
+    for (size_t i = 0; i < chunk->plan.n_microbatches; i++) {
+        struct microbatch *mb = arena_calloc(&chunk->arena, 1, sizeof *mb);
+        if (mb == NULL) return error_memory();
+        mb->chunk = chunk;
+        mb->rows = chunk->plan.order + chunk->plan.microbatches[i].first;
+        mb->n_rows = chunk->plan.microbatches[i].count;
+        *end = mb;
+        end = &mb->next_in_chunk;
+    }
+    return NULL;
+}

@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine.c - the coordinator: the way of a record in one loop. See pipeline.h for who owns what.
+ *
+ * It never blocks but in runtime_poll, which also wakes for the workers, the writer and a request to
+ * stop. A microbatch that fails is halved until the culprit is alone: with one culprit among B rows
+ * that costs at most 2 * ceil(log2 B) further calls, and the other rows are answered. */
+#include "job/engine.h"
+
+#include "job/workers.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define POLL_MS 100
+#define OBSERVE_S 0.2
+/* After a request to stop, calls of the model that run longer are abandoned, not waited for. */
+#define STOP_PATIENCE_S 8.0
+/* A record of which this many runs died is not tried again. */
+#define CAREFUL_ATTEMPTS_MAX 3
+#define DONE_MAX 16
+
+struct engine {
+    struct engine_config config;
+    const struct model_signature *signature;
+
+    struct queue *free_chunks, *decoded, *encoded, *pieces;
+    struct workers *workers;
+    pthread_t reader, writer;
+    bool has_reader, has_writer;
+
+    /* reader's, read by the coordinator once the thread says so */
+    pthread_mutex_t mutex;
+    tidemill_error *reader_error, *writer_error;
+    bool is_reader_done, is_writer_done;
+    uint64_t n_chunks; /* in all, when the reader is done */
+
+    /* coordinator's */
+    struct chunk *waiting;        /* decoded out of turn, by number */
+    struct chunk *first, **last;  /* planned, in input order, not wholly released */
+    struct microbatch *ready, **ready_last;
+    struct slot *free_slots;
+    uint64_t next_chunk_number;
+    size_t n_in_flight, n_encoding;
+    bool is_stopping;
+    double stop_s;
+    double started_s, observed_s;
+    uint64_t records_before;      /* by earlier runs */
+    double rate_rows_s;
+    uint64_t rate_records;
+    double rate_s;
+    double share_read, share_start;
+};
+
+/* --- the reader's and the writer's threads --------------------------------------------------------- */
+
+/* A read from a pipe may wait for ever: only here may the thread be cancelled. */
+static tidemill_error *read_chunk(struct engine *engine, struct chunk *chunk)
+{
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+    tidemill_error *error = source_read_chunk(engine->config.source, &chunk->raw);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    return error;
+}
+
+static void *read_chunks(void *argument)
+{
+    struct engine *engine = argument;
+    tidemill_error *error = NULL;
+    uint64_t number = engine->config.first_chunk_number + (engine->config.first_chunk != NULL);
+    bool is_last = engine->config.first_chunk != NULL && engine->config.first_chunk->raw.is_last;
+    struct chunk *chunk;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    while (!is_last && error == NULL && (chunk = queue_pop(engine->free_chunks)) != NULL) {
+        error = read_chunk(engine, chunk);
+        if (error != NULL) break;
+        chunk->number = number++;
+        chunk->share_read = source_progress(engine->config.source);
+        is_last = chunk->raw.is_last;
+        workers_decode(engine->workers, chunk);
+    }
+    pthread_mutex_lock(&engine->mutex);
+    engine->reader_error = error;
+    engine->is_reader_done = true;
+    engine->n_chunks = number;
+    pthread_mutex_unlock(&engine->mutex);
+    job_stop_wake(engine->config.stop);
+    return NULL;
+}
+
+static void *write_pieces(void *argument)
+{
+    struct engine *engine = argument;
+    struct sink *sink = engine->config.sink;
+    tidemill_error *error = NULL;
+    bool is_closed = false;
+    while (error == NULL && !is_closed) {
+        struct piece *piece =
+            queue_pop_timed(engine->pieces, sink_commit_due_ms(sink), &is_closed);
+        if (piece != NULL) {
+            error = sink_write(sink, piece);
+            if (error == NULL && piece->is_chunk_done) {
+                chunk_recycle(piece->chunk, engine->config.region);
+                queue_push(engine->free_chunks, piece->chunk);
+            }
+            free(piece);
+        } else if (sink_commit_due_ms(sink) == 0) {
+            error = sink_commit(sink);
+        }
+    }
+    if (error == NULL) error = sink_commit(sink);
+    pthread_mutex_lock(&engine->mutex);
+    engine->writer_error = error;
+    engine->is_writer_done = true;
+    pthread_mutex_unlock(&engine->mutex);
+    job_stop_wake(engine->config.stop);
+    return NULL;
+}
+
+/* The first error of the two threads, taken over. */
+static tidemill_error *thread_error(struct engine *engine)
+{
+    pthread_mutex_lock(&engine->mutex);
+    tidemill_error *error = engine->writer_error;
+    if (error != NULL) {
+        engine->writer_error = NULL;
+    } else {
+        error = engine->reader_error;
+        engine->reader_error = NULL;
+    }
+    pthread_mutex_unlock(&engine->mutex);
+    return error;
+}
+
+static bool is_all_read(struct engine *engine, uint64_t *ret_n_chunks)
+{
+    pthread_mutex_lock(&engine->mutex);
+    bool is_done = engine->is_reader_done;
+    *ret_n_chunks = engine->n_chunks;
+    pthread_mutex_unlock(&engine->mutex);
+    return is_done;
+}
+
+/* --- decoded chunks: duplicates, careful mode, plan ------------------------------------------------ */
+
+static void fail_record(struct chunk *chunk, struct chunk_record *record, enum error_code code,
+                        const char *message)
+{
+    char *copy = arena_copy(&chunk->arena, message, strlen(message));
+    record->state = RECORD_FAILED;
+    record->is_finished = true;
+    record->decoded.error = code;
+    record->decoded.message = copy != NULL ? copy : error_code_sentence(code);
+}
+
+static tidemill_error *refuse_duplicates(struct engine *engine, struct chunk *chunk)
+{
+    for (size_t i = 0; i < chunk->raw.n_records; i++) {
+        struct chunk_record *record = &chunk->records[i];
+        uint64_t first_line;
+        if (record->decoded.id.size == 0) continue;
+        TRY(id_set_add(engine->config.ids, record->decoded.id, chunk->raw.records[i].line,
+                       &first_line));
+        if (first_line == 0 || record->state == RECORD_FAILED) continue;
+        char message[64];
+        snprintf(message, sizeof message, "line %llu has the same id",
+                 (unsigned long long)first_line);
+        fail_record(chunk, record, ERROR_DUPLICATE_ID, message);
+    }
+    return NULL;
+}
+
+static void refuse_poison(struct engine *engine, struct chunk *chunk)
+{
+    for (size_t i = 0; i < chunk->raw.n_records; i++) {
+        uint64_t index = chunk->raw.start.index + i;
+        size_t n_attempts = 0;
+        for (size_t a = 0; a < engine->config.n_attempts; a++)
+            n_attempts += engine->config.attempts[a] == index;
+        if (n_attempts >= CAREFUL_ATTEMPTS_MAX && chunk->records[i].state == RECORD_PENDING)
+            fail_record(chunk, &chunk->records[i], ERROR_HOST_CRASHED,
+                        "each run that tried this record died");
+    }
+}
+
+/* What an earlier run wrote stays in the plan, so that microbatches are what they were, but is not
+ * written again. */
+static void skip_done(struct chunk *chunk, size_t n_done)
+{
+    for (size_t i = 0; i < n_done && i < chunk->raw.n_records; i++)
+        if (chunk->records[i].state == RECORD_PENDING) chunk->records[i].state = RECORD_SKIPPED;
+    chunk->n_finished_prefix = chunk->n_released = MIN(n_done, chunk->raw.n_records);
+}
+
+static bool is_all_skipped(const struct microbatch *mb)
+{
+    for (uint32_t r = 0; r < mb->n_rows; r++)
+        if (mb->chunk->records[mb->rows[r]].state != RECORD_SKIPPED) return false;
+    return true;
+}
+
+static void push_ready(struct engine *engine, struct microbatch *mb)
+{
+    mb->next_ready = NULL;
+    *engine->ready_last = mb;
+    engine->ready_last = &mb->next_ready;
+}
+
+static tidemill_error *plan_and_queue(struct engine *engine, struct chunk *chunk)
+{
+    struct plan_limits limits = {.rows_max = engine->config.is_careful ? 1 : engine->config.batch};
+    if (!engine->signature->is_batched) limits.rows_max = 1;
+    TRY(chunk_plan(chunk, engine->signature, &limits));
+    for (struct microbatch *mb = chunk->microbatches; mb != NULL; mb = mb->next_in_chunk)
+        if (!is_all_skipped(mb)) push_ready(engine, mb);
+    *engine->last = chunk;
+    engine->last = &chunk->next;
+    return NULL;
+}
+
+static tidemill_error *admit_chunk(struct engine *engine, struct chunk *chunk)
+{
+    if (chunk->error != NULL) {
+        tidemill_error *error = chunk->error;
+        chunk->error = NULL;
+        return error;
+    }
+    bool is_first = chunk->number == engine->config.first_chunk_number;
+    if (engine->config.ids != NULL) TRY(refuse_duplicates(engine, chunk));
+    if (engine->config.is_careful) refuse_poison(engine, chunk);
+    if (is_first) skip_done(chunk, engine->config.skip_in_first_chunk);
+    TRY(plan_and_queue(engine, chunk));
+    engine->next_chunk_number++;
+    engine->share_read = chunk->share_read;
+    return NULL;
+}
+
+/* Chunks are decoded in any order and admitted in the input's. */
+static tidemill_error *take_decoded(struct engine *engine)
+{
+    struct chunk *chunk;
+    while ((chunk = queue_try_pop(engine->decoded)) != NULL) {
+        chunk->next = engine->waiting;
+        engine->waiting = chunk;
+    }
+    for (struct chunk **place = &engine->waiting; *place != NULL;) {
+        if ((*place)->number != engine->next_chunk_number) {
+            place = &(*place)->next;
+            continue;
+        }
+        chunk = *place;
+        *place = chunk->next;
+        chunk->next = NULL;
+        TRY(admit_chunk(engine, chunk));
+        place = &engine->waiting;
+    }
+    return NULL;
+}
+
+/* --- the model -------------------------------------------------------------------------------------- */
+
+static tidemill_error *submit_one(struct engine *engine, struct microbatch *mb)
+{
+    struct work_input inputs[MODEL_VALUES_MAX];
+    uint32_t rows = mb->n_rows;
+    if (engine->signature->is_batched && engine->signature->batch_fixed > 0)
+        rows = (uint32_t)engine->signature->batch_fixed;
+    TRY(microbatch_inputs(mb, engine->signature, engine->config.region, rows, inputs));
+    if (engine->config.is_careful)
+        TRY(sink_note_attempt(engine->config.sink, mb->chunk->raw.start.index + mb->rows[0]));
+    struct runtime_work work = {
+        .id = (uint64_t)(uintptr_t)mb,
+        .n_rows = rows,
+        .inputs = inputs,
+        .output_offset = mb->slot->output_offset,
+        .output_capacity = mb->slot->output_capacity,
+    };
+    return runtime_submit(engine->config.runtime, &work);
+}
+
+static tidemill_error *submit_ready(struct engine *engine)
+{
+    /* careful: one record at a time, so that its attempt is the last one noted */
+    size_t in_flight_max = engine->config.is_careful ? 1 : SIZE_MAX;
+    while (engine->ready != NULL && engine->free_slots != NULL && !engine->is_stopping &&
+           engine->n_in_flight < in_flight_max &&
+           runtime_capacity(engine->config.runtime) > 0) {
+        struct microbatch *mb = engine->ready;
+        engine->ready = mb->next_ready;
+        if (engine->ready == NULL) engine->ready_last = &engine->ready;
+        mb->slot = engine->free_slots;
+        engine->free_slots = mb->slot->next;
+        TRY(submit_one(engine, mb));
+        engine->n_in_flight++;
+    }
+    runtime_hint_backlog(engine->config.runtime, engine->ready != NULL && !engine->is_stopping);
+    return NULL;
+}
+
+static void free_slot(struct engine *engine, struct microbatch *mb)
+{
+    mb->slot->next = engine->free_slots;
+    engine->free_slots = mb->slot;
+    mb->slot = NULL;
+    free(mb->values);
+    mb->values = NULL;
+}
+
+static struct microbatch *half_of(struct microbatch *mb, uint32_t from, uint32_t n_rows)
+{
+    struct microbatch *half = arena_calloc(&mb->chunk->arena, 1, sizeof *half);
+    if (half == NULL) return NULL;
+    half->chunk = mb->chunk;
+    half->rows = mb->rows + from;
+    half->n_rows = n_rows;
+    half->next_in_chunk = mb->chunk->microbatches;
+    mb->chunk->microbatches = half;
+    return half;
+}
+
+/* Halves go to the front: their chunk is the one that others wait for. */
+static tidemill_error *halve(struct engine *engine, struct microbatch *mb)
+{
+    uint32_t n_left = mb->n_rows / 2;
+    struct microbatch *left = half_of(mb, 0, n_left);
+    struct microbatch *right = half_of(mb, n_left, mb->n_rows - n_left);
+    if (left == NULL || right == NULL) return error_memory();
+    left->next_ready = right;
+    right->next_ready = engine->ready;
+    if (engine->ready == NULL) engine->ready_last = &right->next_ready;
+    engine->ready = left;
+    return NULL;
+}
+
+static tidemill_error *blame(struct engine *engine, struct microbatch *mb, enum error_code code,
+                             const char *message)
+{
+    if (mb->n_rows > 1) return halve(engine, mb);
+    struct chunk_record *record = &mb->chunk->records[mb->rows[0]];
+    if (record->state == RECORD_PENDING) fail_record(mb->chunk, record, code, message);
+    record->is_finished = true;
+    return NULL;
+}
+
+static tidemill_error *take_answer(struct engine *engine, struct runtime_done *done)
+{
+    struct microbatch *mb = (struct microbatch *)(uintptr_t)done->id;
+    engine->n_in_flight--;
+    mb->values = done->values;
+    mb->n_values = done->n_values;
+    if (done->code == ERROR_OK) {
+        engine->n_encoding++;
+        workers_encode(engine->workers, mb);
+        return NULL;
+    }
+    free_slot(engine, mb);
+    return blame(engine, mb, done->code, done->message);
+}
+
+static tidemill_error *poll_runtime(struct engine *engine)
+{
+    struct runtime_done done[DONE_MAX];
+    size_t n_done = 0;
+    TRY(runtime_poll(engine->config.runtime, POLL_MS, engine->config.stop->wake_fd, done, DONE_MAX,
+                     &n_done));
+    tidemill_error *error = NULL;
+    for (size_t i = 0; i < n_done; i++) {
+        if (error == NULL)
+            error = take_answer(engine, &done[i]);
+        else
+            free(done[i].values);
+    }
+    job_stop_drain(engine->config.stop);
+    return error;
+}
+
+static void finish_rows(struct microbatch *mb)
+{
+    for (uint32_t r = 0; r < mb->n_rows; r++)
+        mb->chunk->records[mb->rows[r]].is_finished = true;
+}
+
+static tidemill_error *take_encoded(struct engine *engine)
+{
+    struct microbatch *mb;
+    while ((mb = queue_try_pop(engine->encoded)) != NULL) {
+        engine->n_encoding--;
+        microbatch_trim(mb, engine->config.region);
+        free_slot(engine, mb);
+        if (mb->code == ERROR_MEMORY) return error_memory();
+        if (mb->code == ERROR_OK)
+            finish_rows(mb);
+        else
+            TRY(blame(engine, mb, mb->code, mb->message));
+    }
+    return NULL;
+}
+
+/* --- to the writer, in input order -------------------------------------------------------------------- */
+
+static tidemill_error *push_piece(struct engine *engine, struct chunk *chunk, size_t to)
+{
+    struct piece *piece = malloc(sizeof *piece);
+    if (piece == NULL) return error_memory();
+    *piece = (struct piece){
+        .chunk = chunk,
+        .from = chunk->n_released,
+        .to = to,
+        .is_chunk_done = to == chunk->raw.n_records,
+    };
+    chunk->n_released = to;
+    if (!queue_push(engine->pieces, piece)) free(piece); /* the writer failed: its error follows */
+    return NULL;
+}
+
+static tidemill_error *release_finished(struct engine *engine)
+{
+    while (engine->first != NULL) {
+        struct chunk *chunk = engine->first;
+        size_t n = chunk->n_finished_prefix;
+        while (n < chunk->raw.n_records && chunk->records[n].is_finished) n++;
+        chunk->n_finished_prefix = n;
+        bool is_done = n == chunk->raw.n_records;
+        if (is_done) {
+            engine->first = chunk->next;
+            if (engine->first == NULL) engine->last = &engine->first;
+        }
+        if (n > chunk->n_released || is_done) TRY(push_piece(engine, chunk, n));
+        if (!is_done) return NULL;
+    }
+    return NULL;
+}
+
+/* --- the loop ------------------------------------------------------------------------------------------ */
+
+/* Hosts' processor time goes into commits as it grows, so that a kill does not lose it. */
+static void note_host_cpu(struct engine *engine)
+{
+    struct runtime_stats stats;
+    runtime_get_stats(engine->config.runtime, &stats);
+    sink_add_host_cpu(engine->config.sink, stats.cpu_s);
+}
+
+static void observe(struct engine *engine)
+{
+    const struct job_observer *observer = engine->config.observer;
+    double now_s = clock_now_s();
+    if (now_s - engine->observed_s < OBSERVE_S) return;
+    engine->observed_s = now_s;
+    note_host_cpu(engine);
+    if (observer == NULL || observer->progress == NULL) return;
+    struct job_progress progress = {
+        .counts = sink_counts(engine->config.sink),
+        .batch = engine->config.batch,
+        .elapsed_s = now_s - engine->started_s,
+        .share_done = engine->share_read,
+        .left_s = -1,
+        .cost_usd = -1,
+    };
+    progress.records_this_run = progress.counts.records - engine->records_before;
+    if (now_s - engine->rate_s >= 2 || engine->rate_rows_s == 0) {
+        double span_s = now_s - engine->rate_s;
+        engine->rate_rows_s =
+            (double)(progress.counts.records - engine->rate_records) / MAX(span_s, 1e-3);
+        engine->rate_records = progress.counts.records;
+        engine->rate_s = now_s;
+    }
+    progress.rate_rows_s = engine->rate_rows_s;
+    double share_this_run = engine->share_read - engine->share_start;
+    if (engine->share_read >= 0 && share_this_run > 0.001)
+        progress.left_s = progress.elapsed_s / share_this_run * (1 - engine->share_read);
+    observer->progress(observer->context, &progress);
+}
+
+static void heed_stop(struct engine *engine)
+{
+    if (!engine->config.stop->is_asked || engine->is_stopping) return;
+    engine->is_stopping = true;
+    engine->stop_s = clock_now_s();
+    queue_close(engine->free_chunks); /* the reader ends after the chunk in its hands */
+}
+
+/* Whether nothing more will come: all written, or stopping and nothing in flight worth waiting for. */
+static bool is_finished(struct engine *engine)
+{
+    uint64_t n_chunks;
+    if (engine->is_stopping)
+        return (engine->n_in_flight == 0 && engine->n_encoding == 0) ||
+               clock_now_s() - engine->stop_s > STOP_PATIENCE_S;
+    return is_all_read(engine, &n_chunks) && engine->next_chunk_number == n_chunks &&
+           engine->first == NULL;
+}
+
+static tidemill_error *coordinate(struct engine *engine)
+{
+    for (;;) {
+        TRY(thread_error(engine));
+        heed_stop(engine);
+        TRY(take_decoded(engine));
+        TRY(submit_ready(engine));
+        TRY(take_encoded(engine));
+        TRY(release_finished(engine));
+        observe(engine);
+        if (is_finished(engine)) return NULL;
+        TRY(poll_runtime(engine));
+    }
+}
+
+/* --- building and taking apart ---------------------------------------------------------------------- */
+
+static tidemill_error *start_threads(struct engine *engine)
+{
+    struct workers_config workers = {
+        .n_threads = engine->config.n_workers,
+        .decoder = engine->config.decoder,
+        .encoder = engine->config.encoder,
+        .decoded = engine->decoded,
+        .encoded = engine->encoded,
+        .wake_fd = engine->config.stop->wake_fd,
+    };
+    TRY(workers_start(&workers, &engine->workers));
+    engine->has_writer = pthread_create(&engine->writer, NULL, write_pieces, engine) == 0;
+    if (engine->has_writer)
+        engine->has_reader = pthread_create(&engine->reader, NULL, read_chunks, engine) == 0;
+    return engine->has_reader ? NULL : error_new(ERROR_MEMORY, "cannot start a thread");
+}
+
+static tidemill_error *build(struct engine *engine, const struct engine_config *config)
+{
+    size_t n_chunks = config->n_free_chunks + 1;
+    *engine = (struct engine){.config = *config,
+                              .signature = runtime_signature(config->runtime),
+                              .next_chunk_number = config->first_chunk_number,
+                              .free_slots = config->slots,
+                              .started_s = clock_now_s(),
+                              .records_before = sink_counts(config->sink).records};
+    engine->last = &engine->first;
+    engine->ready_last = &engine->ready;
+    engine->rate_records = engine->records_before;
+    engine->observed_s = engine->rate_s = engine->started_s;
+    engine->share_read = engine->share_start = source_progress(config->source);
+    pthread_mutex_init(&engine->mutex, NULL);
+    engine->free_chunks = queue_new(n_chunks);
+    engine->decoded = queue_new(n_chunks);
+    engine->encoded = queue_new(config->n_slots);
+    engine->pieces = queue_new(4 * n_chunks);
+    if (engine->free_chunks == NULL || engine->decoded == NULL || engine->encoded == NULL ||
+        engine->pieces == NULL)
+        return error_memory();
+    for (size_t i = 0; i < config->n_free_chunks; i++)
+        queue_push(engine->free_chunks, config->free_chunks[i]);
+    if (config->first_chunk != NULL) {
+        config->first_chunk->number = config->first_chunk_number;
+        queue_push(engine->decoded, config->first_chunk);
+    }
+    return start_threads(engine);
+}
+
+static void drop_pieces(struct engine *engine)
+{
+    struct piece *piece;
+    while (engine->pieces != NULL && (piece = queue_try_pop(engine->pieces)) != NULL) free(piece);
+}
+
+/* Lets the writer finish what it was given, ends all threads. Keeps the first error. */
+static tidemill_error *take_apart(struct engine *engine, tidemill_error *error)
+{
+    uint64_t n_chunks;
+    if (engine->free_chunks != NULL) queue_close(engine->free_chunks);
+    if (engine->pieces != NULL) queue_close(engine->pieces);
+    if (engine->has_reader && !is_all_read(engine, &n_chunks)) pthread_cancel(engine->reader);
+    if (engine->has_reader) pthread_join(engine->reader, NULL);
+    workers_stop(engine->workers);
+    if (engine->has_writer) pthread_join(engine->writer, NULL);
+    tidemill_error *late;
+    while ((late = thread_error(engine)) != NULL) {
+        if (error == NULL)
+            error = late;
+        else
+            error_free(late);
+    }
+    drop_pieces(engine);
+    queue_free(engine->pieces);
+    queue_free(engine->encoded);
+    queue_free(engine->decoded);
+    queue_free(engine->free_chunks);
+    pthread_mutex_destroy(&engine->mutex);
+    return error;
+}
+
+tidemill_error *engine_run(const struct engine_config *config)
+{
+    struct engine engine;
+    tidemill_error *error = build(&engine, config);
+    if (error == NULL) error = coordinate(&engine);
+    bool is_stopped = error == NULL && engine.is_stopping;
+    note_host_cpu(&engine);
+    error = take_apart(&engine, error);
+    if (error == NULL && is_stopped)
+        error = error_new(ERROR_INTERRUPTED, "stopped at a checkpoint; the same command goes on");
+    return error;
+}

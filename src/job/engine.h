@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine.h - the loop that takes records through the model: everything between an opened source and
+ * a sink. job/run.c builds one, runs it, and deals with what came of it. */
+#ifndef TIDEMILL_JOB_ENGINE_H
+#define TIDEMILL_JOB_ENGINE_H
+
+#include "job/duplicates.h"
+#include "job/pipeline.h"
+#include "job/sink.h"
+
+struct engine_config {
+    const struct job_spec *spec;
+    const struct job_observer *observer; /* may be NULL */
+    struct job_stop *stop;
+    struct source *source;           /* the reader thread's while the engine runs */
+    struct chunk *first_chunk;       /* already read and decoded, or NULL */
+    struct chunk **free_chunks;      /* the others */
+    size_t n_free_chunks;
+    size_t skip_in_first_chunk;      /* records of it that an earlier run has done */
+    uint64_t first_chunk_number;
+    const struct shared_region *region;
+    struct slot *slots; /* list */
+    size_t n_slots;
+    const struct decoder *decoder;
+    const struct encoder *encoder;
+    struct runtime *runtime;
+    struct sink *sink;
+    struct id_set *ids; /* NULL: duplicates are allowed */
+    uint32_t batch;
+    int n_workers;
+    bool is_careful;         /* earlier runs died without progress: one record at a time */
+    const uint64_t *attempts; /* careful: records of which runs died, one entry a death */
+    size_t n_attempts;
+};
+
+/* Runs until the input's end or a stop. NULL: every record was written (not yet published). */
+tidemill_error *engine_run(const struct engine_config *config);
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* job.h - the way into the room of jobs: a spec (flags, or a YAML file with the same keys), and the
+ * run of it from whatever state an earlier run left, to a complete output or a checkpoint. */
+#ifndef TIDEMILL_JOB_JOB_H
+#define TIDEMILL_JOB_JOB_H
+
+#include "base/base.h"
+#include "format/format.h"
+#include "job/options.h"
+#include "job/spec.h"
+#include "runtime/runtime.h"
+
+/* Counts of one job, all runs of it together; records = ok + failed + what is still to do. */
+struct job_counts {
+    uint64_t records; /* written: answered or failed */
+    uint64_t ok;
+    uint64_t failed;
+    uint64_t duplicates; /* of the failed: because of an id seen before */
+};
+
+/* What a run knows of itself at a moment. Rates and times are of this run alone. */
+struct job_progress {
+    struct job_counts counts;
+    uint64_t records_this_run;
+    uint32_t batch;
+    double elapsed_s;
+    double rate_rows_s;   /* over the last seconds */
+    double share_done;    /* of the input, 0..1; negative: not known */
+    double left_s;        /* negative: not known */
+    double cost_usd;      /* negative: no price */
+};
+
+struct job_summary {
+    struct job_counts counts;
+    bool is_complete;
+    bool was_complete;     /* nothing was done: the output was there already */
+    bool is_resumed;
+    uint64_t records_this_run;
+    double wall_s, cpu_s;  /* all runs of the job */
+    double rate_rows_s;    /* records this run / its wall seconds */
+    double run_wall_s, run_cpu_s; /* this run */
+    double model_busy_share;      /* of the wall time x hosts */
+    uint64_t peak_memory_bytes;   /* engine's resident set, shared tensors included */
+    uint64_t peak_host_memory_bytes;
+    uint32_t batch;
+    bool is_batch_measured;
+    int instances, threads, restarts;
+    double price_usd_hour; /* 0: none given */
+    double cost_usd, cost_usd_per_million;
+    const char *output, *errors; /* borrowed from the spec */
+    char runtime[128];
+};
+
+/* What the caller sees of a run; every function may be NULL. Called from the thread that runs. */
+struct job_observer {
+    void *context;
+    void (*progress)(void *context, const struct job_progress *progress); /* 5 times a second */
+};
+
+/* Asks the running job to checkpoint and stop; safe in a signal handler. */
+struct job_stop {
+    int wake_fd; /* eventfd */
+    volatile int is_asked;
+};
+tidemill_error *job_stop_init(struct job_stop *stop);
+void job_stop_ask(struct job_stop *stop);
+void job_stop_wake(struct job_stop *stop);  /* makes the engine look around; asks for nothing */
+void job_stop_drain(struct job_stop *stop); /* the engine has looked */
+void job_stop_fini(struct job_stop *stop);
+
+/* Runs the job to its end, or to a checkpoint: ERROR_INTERRUPTED when asked to stop. NULL with
+ * summary->counts.failed > 0 means complete, but some records are in the error sink. `summary` is
+ * filled as far as it goes also with an error. Any number of jobs run in one process,
+ * each in its own thread, as long as their outputs differ (a lock beside the output sees to that). */
+tidemill_error *job_run(const struct job_spec *spec, const struct io *io,
+                        const struct job_observer *observer, struct job_stop *stop,
+                        struct job_summary *summary);
+
+/* `tidemill run --retry-errors`: runs the records of the error sink again and merges what they now
+ * answer into the output, in input order. */
+tidemill_error *job_retry(const struct job_spec *spec, const struct io *io,
+                          const struct job_observer *observer, struct job_stop *stop,
+                          struct job_summary *summary);
+
+/* The summary as one JSON object (for --summary) and as text for people. */
+void job_summary_json(const struct job_summary *summary, struct buffer *out);
+void job_summary_text(const struct job_summary *summary, struct buffer *out);
+
+#endif

@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* journal.c - append-only record of a job beside its output; survives kill -9 and power loss.
+ *
+ * Format: one frame a line, readable with cat:
+ *
+ *     <checksum> <JSON>\n      checksum: XXH3-64 of the JSON text, 16 hexadecimal digits
+ *
+ *     {"type":"job","version":1,"tidemill":"0.1.0","identity":[["name","value"],...]}  first line
+ *     {"type":"start"}                                      a run begins
+ *     {"type":"plan","batch":256,"measured":true,"first_chunk":"<digest>"}
+ *     {"type":"attempt","record":17}                        not synced; only in careful mode
+ *     {"type":"commit","ok":..,"failed":..,"duplicates":..,"chunk":[file,offset,line,index],
+ *      "done_in_chunk":..,"output":[file_bytes,plain_bytes,"tail in base64"],"errors":[..],
+ *      "wall_s":..,"cpu_s":..}
+ *     {"type":"final","output_bytes":..,"errors_bytes":..}  everything is complete and synced
+ *     {"type":"published","output_bytes":..,"errors_bytes":..}  and bears its name
+ *
+ * One writer (the lock file sees to that). A frame is written with one write and synced before
+ * anything relies on it. Reading stops at the first bad line: when it is the last one it is a torn
+ * write and is cut off; when good frames follow, the file was damaged and the job stops. Data is
+ * synced before the commit that speaks of it. */
+#include "job/journal.h"
+
+#include "format/encode.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <yyjson.h>
+
+#define JOURNAL_VERSION 1
+#define JOURNAL_BYTES_MAX ((size_t)1 << 30)
+#define CHECKSUM_DIGITS 16
+
+/* --- identity ------------------------------------------------------------------------------------- */
+
+tidemill_error *identity_add(struct identity *identity, const char *value, const char *name_format,
+                             ...)
+{
+    struct identity_part *parts =
+        realloc(identity->parts, (identity->n + 1) * sizeof *identity->parts);
+    if (parts == NULL) return error_memory();
+    identity->parts = parts;
+    struct identity_part *part = &parts[identity->n];
+    va_list arguments;
+    va_start(arguments, name_format);
+    int length = vasprintf(&part->name, name_format, arguments);
+    va_end(arguments);
+    if (length < 0) return error_memory();
+    part->value = strdup(value);
+    if (part->value == NULL) {
+        free(part->name);
+        return error_memory();
+    }
+    identity->n++;
+    return NULL;
+}
+
+void identity_free(struct identity *identity)
+{
+    for (size_t i = 0; i < identity->n; i++) {
+        free(identity->parts[i].name);
+        free(identity->parts[i].value);
+    }
+    free(identity->parts);
+    *identity = (struct identity){0};
+}
+
+static const char *identity_value(const struct identity *identity, const char *name)
+{
+    for (size_t i = 0; i < identity->n; i++)
+        if (strcmp(identity->parts[i].name, name) == 0) return identity->parts[i].value;
+    return NULL;
+}
+
+static tidemill_error *changed(const char *name, const char *then, const char *now)
+{
+    return error_new(ERROR_CHANGED,
+                     "%s is not what this job was begun with (then %s, now %s); use --force to "
+                     "start anew, or give back what it was to go on",
+                     name, then == NULL ? "absent" : then, now == NULL ? "absent" : now);
+}
+
+tidemill_error *identity_compare(const struct identity *begun, const struct identity *now)
+{
+    for (size_t i = 0; i < now->n; i++) {
+        const struct identity_part *part = &now->parts[i];
+        const char *then = identity_value(begun, part->name);
+        if (then == NULL || strcmp(then, part->value) != 0)
+            return changed(part->name, then, part->value);
+    }
+    for (size_t i = 0; i < begun->n; i++)
+        if (identity_value(now, begun->parts[i].name) == NULL)
+            return changed(begun->parts[i].name, begun->parts[i].value, NULL);
+    return NULL;
+}
+
+/* --- reading -------------------------------------------------------------------------------------- */
+
+static uint64_t number(yyjson_val *object, const char *key)
+{
+    return yyjson_get_uint(yyjson_obj_get(object, key));
+}
+
+static uint64_t element(yyjson_val *array, size_t place)
+{
+    return yyjson_get_uint(yyjson_arr_get(array, place));
+}
+
+static bool read_identity(yyjson_val *frame, struct identity *identity)
+{
+    yyjson_val *pairs = yyjson_obj_get(frame, "identity"), *pair;
+    size_t i, n;
+    yyjson_arr_foreach(pairs, i, n, pair) {
+        const char *name = yyjson_get_str(yyjson_arr_get(pair, 0));
+        const char *value = yyjson_get_str(yyjson_arr_get(pair, 1));
+        if (name == NULL || value == NULL) return false;
+        tidemill_error *error = identity_add(identity, value, "%s", name);
+        if (error != NULL) {
+            error_free(error);
+            return false;
+        }
+    }
+    return yyjson_is_arr(pairs);
+}
+
+static bool read_digest(const char *text, struct digest *ret)
+{
+    return text != NULL && sscanf(text, "%16" SCNx64 "%16" SCNx64, &ret->high, &ret->low) == 2;
+}
+
+static bool read_spool(yyjson_val *array, struct spool_position *ret)
+{
+    const char *tail = yyjson_get_str(yyjson_arr_get(array, 2));
+    size_t tail_size = yyjson_get_len(yyjson_arr_get(array, 2));
+    if (tail == NULL) return false;
+    char *plain = malloc(tail_size / 4 * 3 + 3);
+    size_t size;
+    if (plain == NULL) return false;
+    if (!parse_base64(tail, tail_size, (unsigned char *)plain, &size)) {
+        free(plain);
+        return false;
+    }
+    free((char *)ret->tail.data);
+    *ret = (struct spool_position){
+        .file_bytes = element(array, 0),
+        .plain_bytes = element(array, 1),
+        .tail = {plain, size},
+    };
+    return true;
+}
+
+static bool read_commit(yyjson_val *frame, struct journal_state *state)
+{
+    struct journal_commit *commit = &state->commit;
+    yyjson_val *chunk = yyjson_obj_get(frame, "chunk");
+    commit->counts.ok = number(frame, "ok");
+    commit->counts.failed = number(frame, "failed");
+    commit->counts.duplicates = number(frame, "duplicates");
+    commit->counts.records = commit->counts.ok + commit->counts.failed;
+    commit->chunk = (struct source_position){
+        .file = (uint32_t)element(chunk, 0),
+        .offset = element(chunk, 1),
+        .line = element(chunk, 2),
+        .index = element(chunk, 3),
+    };
+    commit->done_in_chunk = number(frame, "done_in_chunk");
+    commit->wall_s = yyjson_get_num(yyjson_obj_get(frame, "wall_s"));
+    commit->cpu_s = yyjson_get_num(yyjson_obj_get(frame, "cpu_s"));
+    state->has_commit = true;
+    state->starts_without_commit = 0;
+    state->n_attempts = 0;
+    return commit->chunk.index + commit->done_in_chunk == commit->counts.records &&
+           read_spool(yyjson_obj_get(frame, "output"), &commit->output) &&
+           read_spool(yyjson_obj_get(frame, "errors"), &commit->errors);
+}
+
+static bool read_attempt(yyjson_val *frame, struct journal_state *state)
+{
+    uint64_t *attempts = realloc(state->attempts, (state->n_attempts + 1) * sizeof *attempts);
+    if (attempts == NULL) return false;
+    state->attempts = attempts;
+    attempts[state->n_attempts++] = number(frame, "record");
+    return true;
+}
+
+/* One frame into the state. False: it does not say what a frame of its type says. */
+static bool apply_frame(yyjson_val *frame, struct journal_state *state)
+{
+    const char *type = yyjson_get_str(yyjson_obj_get(frame, "type"));
+    if (type == NULL) return false;
+    if (strcmp(type, "job") == 0) return read_identity(frame, &state->identity);
+    if (strcmp(type, "start") == 0) {
+        state->starts_without_commit++;
+        return true;
+    }
+    if (strcmp(type, "plan") == 0) {
+        state->plan.is_set = true;
+        state->plan.batch = (uint32_t)number(frame, "batch");
+        state->plan.is_measured = yyjson_get_bool(yyjson_obj_get(frame, "measured"));
+        return state->plan.batch >= 1 &&
+               read_digest(yyjson_get_str(yyjson_obj_get(frame, "first_chunk")),
+                           &state->plan.first_chunk);
+    }
+    if (strcmp(type, "attempt") == 0) return read_attempt(frame, state);
+    if (strcmp(type, "commit") == 0) return read_commit(frame, state);
+    if (strcmp(type, "final") == 0 || strcmp(type, "published") == 0) {
+        state->final.is_set = true;
+        state->final.is_published = type[0] == 'p';
+        state->final.output_bytes = number(frame, "output_bytes");
+        state->final.errors_bytes = number(frame, "errors_bytes");
+        return true;
+    }
+    return false;
+}
+
+/* The JSON of a line whose checksum holds; NULL otherwise. */
+static yyjson_doc *check_line(const char *line, size_t size)
+{
+    char digits[CHECKSUM_DIGITS + 1];
+    if (size < CHECKSUM_DIGITS + 2 || line[CHECKSUM_DIGITS] != ' ') return NULL;
+    const char *json = line + CHECKSUM_DIGITS + 1;
+    size_t json_size = size - CHECKSUM_DIGITS - 1;
+    snprintf(digits, sizeof digits, "%016" PRIx64, hash_checksum(json, json_size));
+    if (memcmp(digits, line, CHECKSUM_DIGITS) != 0) return NULL;
+    return yyjson_read(json, json_size, 0);
+}
+
+static tidemill_error *damaged(const char *path, size_t line)
+{
+    return error_new(ERROR_CORRUPT,
+                     "%s:%zu: the journal is damaged; --force starts the job anew, or restore the "
+                     "file",
+                     path, line);
+}
+
+static tidemill_error *check_version(yyjson_doc *doc, const char *path)
+{
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    uint64_t version = number(root, "version");
+    if (!yyjson_equals_str(yyjson_obj_get(root, "type"), "job")) return damaged(path, 1);
+    if (version == JOURNAL_VERSION) return NULL;
+    return error_new(ERROR_CHANGED,
+                     "%s is of journal version %llu and this tidemill writes %d; finish the job "
+                     "with the tidemill that began it, or use --force to start anew",
+                     path, (unsigned long long)version, JOURNAL_VERSION);
+}
+
+/* Whether any line in text[from, size) is a good frame: then what stands before is no torn tail. */
+static bool has_good_frame(const char *text, size_t from, size_t size)
+{
+    while (from < size) {
+        const char *end = memchr(text + from, '\n', size - from);
+        if (end == NULL) return false;
+        size_t length = (size_t)(end - text) - from;
+        yyjson_doc *doc = check_line(text + from, length);
+        if (doc != NULL) {
+            yyjson_doc_free(doc);
+            return true;
+        }
+        from += length + 1;
+    }
+    return false;
+}
+
+static tidemill_error *read_frames(const char *path, const char *text, size_t size,
+                                   struct journal_state *state)
+{
+    size_t line = 0;
+    while (state->valid_bytes < size) {
+        const char *start = text + state->valid_bytes;
+        const char *end = memchr(start, '\n', size - state->valid_bytes);
+        size_t length = end == NULL ? size - state->valid_bytes : (size_t)(end - start);
+        yyjson_doc *doc = end == NULL ? NULL : check_line(start, length);
+        line++;
+        if (doc == NULL)
+            return has_good_frame(text, state->valid_bytes + length + 1, size)
+                       ? damaged(path, line)
+                       : NULL;
+        tidemill_error *error = line == 1 ? check_version(doc, path) : NULL;
+        bool is_applied = error == NULL && apply_frame(yyjson_doc_get_root(doc), state);
+        yyjson_doc_free(doc);
+        if (error != NULL) return error;
+        if (!is_applied) return damaged(path, line);
+        state->valid_bytes += length + 1;
+        state->exists = true;
+    }
+    return NULL;
+}
+
+tidemill_error *journal_read(const struct io *io, const char *path, struct journal_state *ret)
+{
+    char *text;
+    size_t size;
+    *ret = (struct journal_state){0};
+    if (!io_exists(io, path)) return NULL;
+    TRY(io_read_file(io, path, JOURNAL_BYTES_MAX, &text, &size));
+    tidemill_error *error = read_frames(path, text, size, ret);
+    free(text);
+    if (error != NULL) journal_state_free(ret);
+    return error;
+}
+
+void journal_state_free(struct journal_state *state)
+{
+    identity_free(&state->identity);
+    free((char *)state->commit.output.tail.data);
+    free((char *)state->commit.errors.tail.data);
+    free(state->attempts);
+    *state = (struct journal_state){0};
+}
+
+/* --- writing -------------------------------------------------------------------------------------- */
+
+struct journal {
+    const struct io *io;
+    char *path;
+    int fd;
+    struct buffer json, line;
+};
+
+static tidemill_error *append_frame(struct journal *journal, bool sync)
+{
+    struct buffer *line = &journal->line;
+    buffer_reset(line, (size_t)1 << 20);
+    buffer_printf(line, "%016" PRIx64 " ", hash_checksum(journal->json.data, journal->json.size));
+    buffer_append(line, journal->json.data, journal->json.size);
+    buffer_byte(line, '\n');
+    if (journal->json.is_failed || line->is_failed) return error_memory();
+    TRY(io_write_all(journal->io, journal->fd, journal->path, line->data, line->size));
+    if (!sync || journal->io->fdatasync(journal->io->context, journal->fd) == 0) return NULL;
+    return error_errno(ERROR_IO, errno, "cannot sync %s; what is not synced is not counted as done",
+                       journal->path);
+}
+
+static struct buffer *begin_frame(struct journal *journal)
+{
+    buffer_reset(&journal->json, (size_t)1 << 20);
+    return &journal->json;
+}
+
+static tidemill_error *append_identity(struct journal *journal, const struct identity *identity)
+{
+    struct buffer *json = begin_frame(journal);
+    buffer_printf(json, "{\"type\":\"job\",\"version\":%d,\"tidemill\":\"%s\",\"identity\":[",
+                  JOURNAL_VERSION, TIDEMILL_VERSION);
+    for (size_t i = 0; i < identity->n; i++) {
+        buffer_text(json, i == 0 ? "[" : ",[");
+        format_json_string(json, identity->parts[i].name, strlen(identity->parts[i].name));
+        buffer_byte(json, ',');
+        format_json_string(json, identity->parts[i].value, strlen(identity->parts[i].value));
+        buffer_byte(json, ']');
+    }
+    buffer_text(json, "]}");
+    return append_frame(journal, true);
+}
+
+static tidemill_error *prepare(struct journal *journal, const struct journal_state *state,
+                               const struct identity *identity)
+{
+    const struct io *io = journal->io;
+    bool is_new = state == NULL || !state->exists;
+    TRY(io_open(io, journal->path, O_WRONLY | O_CREAT | O_APPEND, 0666, &journal->fd));
+    off_t valid_bytes = is_new ? 0 : (off_t)state->valid_bytes;
+    if (io->ftruncate(io->context, journal->fd, valid_bytes) != 0)
+        return error_errno(ERROR_IO, errno, "cannot cut %s to its valid part", journal->path);
+    if (!is_new) return NULL;
+    TRY(append_identity(journal, identity));
+    return io_sync_directory(io, journal->path);
+}
+
+tidemill_error *journal_open(const struct io *io, const char *path,
+                             const struct journal_state *state, const struct identity *identity,
+                             struct journal **ret)
+{
+    struct journal *journal = calloc(1, sizeof *journal);
+    if (journal == NULL) return error_memory();
+    *journal = (struct journal){.io = io, .fd = -1, .path = strdup(path)};
+    tidemill_error *error =
+        journal->path == NULL ? error_memory() : prepare(journal, state, identity);
+    if (error != NULL) {
+        journal_close(journal);
+        return error;
+    }
+    *ret = journal;
+    return NULL;
+}
+
+void journal_close(struct journal *journal)
+{
+    if (journal == NULL) return;
+    io_close(journal->io, journal->fd);
+    buffer_free(&journal->json);
+    buffer_free(&journal->line);
+    free(journal->path);
+    free(journal);
+}
+
+tidemill_error *journal_append_start(struct journal *journal)
+{
+    buffer_text(begin_frame(journal), "{\"type\":\"start\"}");
+    return append_frame(journal, true);
+}
+
+tidemill_error *journal_append_plan(struct journal *journal, const struct journal_plan *plan)
+{
+    char digest[DIGEST_TEXT_BYTES];
+    digest_text(plan->first_chunk, digest);
+    buffer_printf(begin_frame(journal),
+                  "{\"type\":\"plan\",\"batch\":%u,\"measured\":%s,\"first_chunk\":\"%s\"}",
+                  plan->batch, plan->is_measured ? "true" : "false", digest);
+    return append_frame(journal, true);
+}
+
+tidemill_error *journal_append_attempt(struct journal *journal, uint64_t record_index)
+{
+    buffer_printf(begin_frame(journal), "{\"type\":\"attempt\",\"record\":%" PRIu64 "}",
+                  record_index);
+    return append_frame(journal, false);
+}
+
+static void append_spool(struct buffer *json, const char *name,
+                         const struct spool_position *position)
+{
+    buffer_printf(json, ",\"%s\":[%" PRIu64 ",%" PRIu64 ",\"", name, position->file_bytes,
+                  position->plain_bytes);
+    format_base64(json, position->tail.data, position->tail.size);
+    buffer_text(json, "\"]");
+}
+
+tidemill_error *journal_append_commit(struct journal *journal, const struct journal_commit *commit)
+{
+    struct buffer *json = begin_frame(journal);
+    buffer_printf(json,
+                  "{\"type\":\"commit\",\"ok\":%" PRIu64 ",\"failed\":%" PRIu64
+                  ",\"duplicates\":%" PRIu64 ",\"chunk\":[%u,%" PRIu64 ",%" PRIu64 ",%" PRIu64
+                  "],\"done_in_chunk\":%" PRIu64,
+                  commit->counts.ok, commit->counts.failed, commit->counts.duplicates,
+                  commit->chunk.file, commit->chunk.offset, commit->chunk.line, commit->chunk.index,
+                  commit->done_in_chunk);
+    append_spool(json, "output", &commit->output);
+    append_spool(json, "errors", &commit->errors);
+    buffer_printf(json, ",\"wall_s\":%.3f,\"cpu_s\":%.3f}", commit->wall_s, commit->cpu_s);
+    return append_frame(journal, true);
+}
+
+tidemill_error *journal_append_final(struct journal *journal, const struct journal_final *final)
+{
+    buffer_printf(begin_frame(journal),
+                  "{\"type\":\"%s\",\"output_bytes\":%" PRIu64 ",\"errors_bytes\":%" PRIu64 "}",
+                  final->is_published ? "published" : "final", final->output_bytes,
+                  final->errors_bytes);
+    return append_frame(journal, true);
+}

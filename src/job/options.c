@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* options.c - the table of options, and how one is set from text. */
+#include "job/options.h"
+
+#include "job/spec.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AT(member) offsetof(struct job_spec, member)
+
+const struct option job_options[] = {
+    {.name = "model",
+     .type = OPTION_PATH,
+     .offset = AT(model),
+     .value = "FILE",
+     .short_name = 'm',
+     .group = "Model",
+     .help = "ONNX model, or 'echo', which answers with its input"},
+    {.name = "provider",
+     .type = OPTION_STRING,
+     .offset = AT(provider),
+     .value = "NAME[:KEY=VALUE,...]",
+     .default_text = "cpu",
+     .shapes_output = true,
+     .group = "Model",
+     .help = "what computes: cpu, cuda, tensorrt or openvino, with its options"},
+    {.name = "onnxruntime",
+     .type = OPTION_PATH,
+     .offset = AT(onnxruntime),
+     .value = "PATH",
+     .group = "Model",
+     .help = "ONNX Runtime library to use; else $TIDEMILL_ONNXRUNTIME, else the system's"},
+    {.name = "output-name",
+     .type = OPTION_COMMAS,
+     .offset = AT(output_names),
+     .value = "NAME,...",
+     .shapes_output = true,
+     .group = "Model",
+     .help = "the model's outputs that are wanted, in this order; all by default"},
+    {.name = "batch-dimension",
+     .type = OPTION_CHOICE,
+     .offset = AT(batch_dimension),
+     .choices = "auto|first|none",
+     .default_text = "auto",
+     .shapes_output = true,
+     .group = "Model",
+     .help = "whether the model's first dimension counts records"},
+    {.name = "timeout",
+     .type = OPTION_DURATION,
+     .offset = AT(timeout_ms),
+     .value = "TIME",
+     .default_text = "10m",
+     .group = "Model",
+     .help = "longest time for one call of the model; 0 waits for ever"},
+    {.name = "isolate",
+     .type = OPTION_FLAG,
+     .offset = AT(is_isolated),
+     .default_text = "true",
+     .group = "Model",
+     .help = "run the model in a process of its own, which may crash"},
+
+    {.name = "input",
+     .type = OPTION_LIST,
+     .offset = AT(inputs),
+     .value = "FILE",
+     .short_name = 'i',
+     .group = "Input",
+     .help = "records: JSONL, CSV, .npy or .npz, also .gz or .zst; a pattern; - for standard "
+             "input; repeatable"},
+    {.name = "input-format",
+     .type = OPTION_CHOICE,
+     .offset = AT(input_format),
+     .choices = "auto|jsonl|csv|npy|npz",
+     .default_text = "auto",
+     .shapes_output = true,
+     .group = "Input",
+     .help = "format of the input; auto goes by the names, JSONL where they do not tell"},
+    {.name = "id",
+     .type = OPTION_STRING,
+     .offset = AT(id_field),
+     .value = "FIELD",
+     .shapes_output = true,
+     .group = "Input",
+     .help = "field that names a record; else custom_id or id where there is one, else the line "
+             "number"},
+    {.name = "map",
+     .type = OPTION_LIST,
+     .offset = AT(maps),
+     .value = "INPUT=FIELD",
+     .shapes_output = true,
+     .group = "Input",
+     .help = "field that feeds a model input: a name, a /json/pointer, a list a,b,c, a range "
+             "p0..p63; repeatable"},
+    {.name = "template",
+     .type = OPTION_PATH,
+     .offset = AT(template_path),
+     .value = "FILE",
+     .group = "Input",
+     .help = "JSON in which {{field}} is replaced by each record's field before it is read"},
+    {.name = "max-record-bytes",
+     .type = OPTION_SIZE,
+     .offset = AT(record_bytes_max),
+     .value = "SIZE",
+     .default_text = "16MiB",
+     .minimum = 16,
+     .maximum = (int64_t)1 << 32,
+     .shapes_output = true,
+     .group = "Input",
+     .help = "a longer record is an error of its own"},
+    {.name = "duplicate-ids",
+     .type = OPTION_CHOICE,
+     .offset = AT(duplicate_ids),
+     .choices = "allow|error",
+     .default_text = "allow",
+     .shapes_output = true,
+     .group = "Input",
+     .help = "what to do with a record whose id was seen before; error remembers every id (about "
+             "50 bytes a record)"},
+
+    {.name = "output",
+     .type = OPTION_PATH,
+     .offset = AT(output),
+     .value = "FILE",
+     .short_name = 'o',
+     .group = "Output",
+     .help = "predictions in input order; format and compression by the name; - for standard "
+             "output"},
+    {.name = "output-format",
+     .type = OPTION_CHOICE,
+     .offset = AT(output_format),
+     .choices = "auto|jsonl|csv|npy|npz",
+     .default_text = "auto",
+     .shapes_output = true,
+     .group = "Output",
+     .help = "format of the output; auto goes by the name, JSONL where it does not tell"},
+    {.name = "errors",
+     .type = OPTION_PATH,
+     .offset = AT(errors),
+     .value = "FILE",
+     .group = "Output",
+     .help = "records that failed and why; OUTPUT.errors.jsonl by default"},
+    {.name = "keep",
+     .type = OPTION_COMMAS,
+     .offset = AT(keep),
+     .value = "FIELD,...|all",
+     .shapes_output = true,
+     .group = "Output",
+     .help = "fields of the record to carry into the output"},
+    {.name = "post",
+     .type = OPTION_STRING,
+     .offset = AT(post),
+     .value = "STEP,...",
+     .shapes_output = true,
+     .group = "Output",
+     .help = "what to make of numeric outputs: softmax, sigmoid, argmax, topk:K, none"},
+    {.name = "labels",
+     .type = OPTION_PATH,
+     .offset = AT(labels),
+     .value = "FILE",
+     .group = "Output",
+     .help = "names of the classes for argmax and topk, one a line"},
+    {.name = "nonfinite",
+     .type = OPTION_CHOICE,
+     .offset = AT(nonfinite),
+     .choices = "error|null|string",
+     .default_text = "error",
+     .shapes_output = true,
+     .group = "Output",
+     .help = "NaN and infinity: the record's error, null, or a string"},
+    {.name = "summary",
+     .type = OPTION_PATH,
+     .offset = AT(summary),
+     .value = "FILE",
+     .group = "Output",
+     .help = "write the summary as JSON"},
+
+    {.name = "batch",
+     .type = OPTION_COUNT,
+     .offset = AT(batch),
+     .value = "N|auto",
+     .default_text = "auto",
+     .minimum = 1,
+     .maximum = 65536,
+     .has_auto = true,
+     .shapes_output = true,
+     .short_name = 'b',
+     .group = "Running",
+     .help = "records in one call of the model; auto measures at the start"},
+    {.name = "instances",
+     .type = OPTION_COUNT,
+     .offset = AT(instances),
+     .value = "N|auto",
+     .default_text = "auto",
+     .minimum = 1,
+     .maximum = 1024,
+     .has_auto = true,
+     .group = "Running",
+     .help = "model processes; auto adds them while the model is what the job waits for"},
+    {.name = "threads",
+     .type = OPTION_COUNT,
+     .offset = AT(threads),
+     .value = "N|auto",
+     .default_text = "auto",
+     .minimum = 1,
+     .maximum = 1024,
+     .has_auto = true,
+     .group = "Running",
+     .help = "threads of one model process"},
+    {.name = "memory",
+     .type = OPTION_SIZE,
+     .offset = AT(memory_bytes),
+     .value = "SIZE",
+     .default_text = "0",
+     .group = "Running",
+     .help = "limit for all model processes together that --batch auto and --instances auto keep; "
+             "0 is half of what is free"},
+    {.name = "checkpoint-every",
+     .type = OPTION_DURATION,
+     .offset = AT(checkpoint_ms),
+     .value = "TIME",
+     .default_text = "5s",
+     .minimum = 10,
+     .maximum = 86400000,
+     .group = "Running",
+     .help = "most work that a kill can cost"},
+    {.name = "max-errors",
+     .type = OPTION_STRING,
+     .offset = AT(max_errors),
+     .value = "N|P%",
+     .group = "Running",
+     .help = "stop, resumably, when more records failed: a count, or a share of those done"},
+    {.name = "retry-errors",
+     .type = OPTION_FLAG,
+     .offset = AT(is_retry),
+     .group = "Running",
+     .help = "run the records of the error sink again and merge what they answer"},
+    {.name = "force",
+     .type = OPTION_FLAG,
+     .offset = AT(is_forced),
+     .group = "Running",
+     .help = "start anew: drop the checkpoint or the finished output"},
+
+    {.name = "price",
+     .type = OPTION_STRING,
+     .offset = AT(price),
+     .value = "USD|INSTANCE",
+     .group = "Cost and display",
+     .help = "price of this machine: USD an hour, or an instance type such as c6i.large"},
+    {.name = "quiet",
+     .type = OPTION_FLAG,
+     .offset = AT(is_quiet),
+     .short_name = 'q',
+     .group = "Cost and display",
+     .help = "no progress and no summary; errors only"},
+    {.name = "log-format",
+     .type = OPTION_CHOICE,
+     .offset = AT(log_format),
+     .choices = "text|json",
+     .default_text = "text",
+     .group = "Cost and display",
+     .help = "form of progress and messages on standard error"},
+};
+
+const size_t n_job_options = COUNT_OF(job_options);
+
+const struct option *option_find(const char *name)
+{
+    for (size_t i = 0; i < n_job_options; i++)
+        if (strcmp(job_options[i].name, name) == 0) return &job_options[i];
+    return NULL;
+}
+
+static void *member(struct job_spec *spec, const struct option *option)
+{
+    return (char *)spec + option->offset;
+}
+
+/* --- numbers with units ------------------------------------------------------------------------- */
+
+struct unit {
+    const char *name;
+    double factor;
+};
+
+static const struct unit size_units[] = {
+    {"", 1},          {"B", 1},         {"K", 1024},      {"KB", 1e3},
+    {"KiB", 1024},    {"M", 1048576},   {"MB", 1e6},      {"MiB", 1048576},
+    {"G", 1073741824}, {"GB", 1e9},     {"GiB", 1073741824},
+};
+static const struct unit duration_units[] = {
+    {"", 1e3}, {"ms", 1}, {"s", 1e3}, {"m", 6e4}, {"min", 6e4}, {"h", 3.6e6},
+};
+
+/* "1.5GiB" -> bytes. False: not a number with one of the units. */
+static bool parse_with_unit(const char *text, const struct unit *units, size_t n_units,
+                            int64_t *ret)
+{
+    char *end;
+    if (!isdigit((unsigned char)text[0]) && text[0] != '.') return false;
+    double number = strtod(text, &end);
+    while (*end == ' ') end++;
+    for (size_t i = 0; i < n_units; i++) {
+        if (strcasecmp(end, units[i].name) != 0) continue;
+        double value = number * units[i].factor;
+        if (!(value >= 0 && value < 9e18)) return false;
+        *ret = (int64_t)llround(value);
+        return true;
+    }
+    return false;
+}
+
+static bool parse_count(const struct option *option, const char *text, int64_t *ret)
+{
+    char *end;
+    if (option->has_auto && strcmp(text, "auto") == 0) {
+        *ret = 0;
+        return true;
+    }
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (end == text || *end != '\0' || errno != 0) return false;
+    *ret = value;
+    return true;
+}
+
+static tidemill_error *set_number(struct job_spec *spec, const struct option *option,
+                                  const char *text, const char *origin)
+{
+    int64_t value = 0;
+    bool is_valid =
+        option->type == OPTION_COUNT ? parse_count(option, text, &value)
+        : option->type == OPTION_SIZE
+            ? parse_with_unit(text, size_units, COUNT_OF(size_units), &value)
+            : parse_with_unit(text, duration_units, COUNT_OF(duration_units), &value);
+    if (!is_valid)
+        return error_new(ERROR_USAGE, "%s: '%s' is not %s", origin, text,
+                         option->type == OPTION_COUNT
+                             ? (option->has_auto ? "a whole number or 'auto'" : "a whole number")
+                         : option->type == OPTION_SIZE ? "a size such as 64MiB"
+                                                       : "a time such as 5s, 250ms or 2m");
+    bool is_auto = option->has_auto && value == 0 && strcmp(text, "auto") == 0;
+    bool is_checked = option->minimum != 0 || option->maximum != 0;
+    if (is_checked && !is_auto && (value < option->minimum || value > option->maximum))
+        return error_new(ERROR_USAGE, "%s: %s is out of range (%lld to %lld%s)", origin, text,
+                         (long long)option->minimum, (long long)option->maximum,
+                         option->type == OPTION_SIZE       ? " bytes"
+                         : option->type == OPTION_DURATION ? " ms"
+                                                           : "");
+    *(int64_t *)member(spec, option) = value;
+    return NULL;
+}
+
+/* --- the other types ------------------------------------------------------------------------------ */
+
+static tidemill_error *set_string(struct job_spec *spec, const struct option *option,
+                                  const char *text)
+{
+    char *copy = strdup(text);
+    if (copy == NULL) return error_memory();
+    char **place = member(spec, option);
+    free(*place);
+    *place = copy;
+    return NULL;
+}
+
+static tidemill_error *append_item(struct string_list *list, const char *text, size_t size)
+{
+    char **items = realloc(list->items, (list->n + 1) * sizeof *items);
+    if (items == NULL) return error_memory();
+    list->items = items;
+    items[list->n] = strndup(text, size);
+    if (items[list->n] == NULL) return error_memory();
+    list->n++;
+    return NULL;
+}
+
+static tidemill_error *append_list(struct job_spec *spec, const struct option *option,
+                                   const char *text)
+{
+    struct string_list *list = member(spec, option);
+    if (option->type == OPTION_LIST) return append_item(list, text, strlen(text));
+    for (const char *p = text; *p != '\0';) {
+        size_t size = strcspn(p, ",");
+        if (size > 0) TRY(append_item(list, p, size));
+        p += size + (p[size] == ',');
+    }
+    return NULL;
+}
+
+static tidemill_error *set_flag(struct job_spec *spec, const struct option *option,
+                                const char *text, const char *origin)
+{
+    static const char *const truths[] = {"true", "yes", "on", "1"};
+    static const char *const lies[] = {"false", "no", "off", "0"};
+    for (size_t i = 0; i < COUNT_OF(truths); i++) {
+        if (strcmp(text, truths[i]) == 0 || strcmp(text, lies[i]) == 0) {
+            *(bool *)member(spec, option) = strcmp(text, truths[i]) == 0;
+            return NULL;
+        }
+    }
+    return error_new(ERROR_USAGE, "%s: '%s' is not true or false", origin, text);
+}
+
+static tidemill_error *set_choice(struct job_spec *spec, const struct option *option,
+                                  const char *text, const char *origin)
+{
+    int place = 0;
+    for (const char *p = option->choices; p != NULL; place++) {
+        size_t size = strcspn(p, "|");
+        if (strlen(text) == size && strncmp(p, text, size) == 0) {
+            *(int *)member(spec, option) = place;
+            return NULL;
+        }
+        p = p[size] == '|' ? p + size + 1 : NULL;
+    }
+    return error_new(ERROR_USAGE, "%s: '%s' is none of %s", origin, text, option->choices);
+}
+
+tidemill_error *option_set(struct job_spec *spec, const struct option *option, const char *text,
+                           const char *origin)
+{
+    switch (option->type) {
+    case OPTION_STRING:
+    case OPTION_PATH:
+        return set_string(spec, option, text);
+    case OPTION_LIST:
+    case OPTION_COMMAS:
+        return append_list(spec, option, text);
+    case OPTION_FLAG:
+        return set_flag(spec, option, text, origin);
+    case OPTION_CHOICE:
+        return set_choice(spec, option, text, origin);
+    case OPTION_COUNT:
+    case OPTION_SIZE:
+    case OPTION_DURATION:
+        return set_number(spec, option, text, origin);
+    }
+    return error_new(ERROR_INTERNAL, "option %s has no type", option->name);
+}
+
+void option_clear(struct job_spec *spec, const struct option *option)
+{
+    if (option->type != OPTION_LIST && option->type != OPTION_COMMAS) return;
+    struct string_list *list = member(spec, option);
+    for (size_t i = 0; i < list->n; i++) free(list->items[i]);
+    free(list->items);
+    *list = (struct string_list){0};
+}
+
+static void choice_text(const struct option *option, int place, struct buffer *out)
+{
+    const char *p = option->choices;
+    for (int i = 0; i < place; i++) p += strcspn(p, "|") + 1;
+    buffer_append(out, p, strcspn(p, "|"));
+}
+
+void option_text(const struct job_spec *spec, const struct option *option, struct buffer *out)
+{
+    const void *place = (const char *)spec + option->offset;
+    const struct string_list *list = place;
+    const char *text = NULL;
+    switch (option->type) {
+    case OPTION_STRING:
+    case OPTION_PATH:
+        memcpy(&text, place, sizeof text);
+        buffer_text(out, text == NULL ? "" : text);
+        return;
+    case OPTION_LIST:
+    case OPTION_COMMAS:
+        for (size_t i = 0; i < list->n; i++) {
+            if (i > 0) buffer_text(out, ", ");
+            buffer_text(out, list->items[i]);
+        }
+        return;
+    case OPTION_FLAG:
+        buffer_text(out, *(const bool *)place ? "true" : "false");
+        return;
+    case OPTION_CHOICE:
+        choice_text(option, *(const int *)place, out);
+        return;
+    case OPTION_COUNT:
+    case OPTION_SIZE:
+    case OPTION_DURATION:
+        if (option->has_auto && *(const int64_t *)place == 0)
+            buffer_text(out, "auto");
+        else
+            buffer_printf(out, "%lld", (long long)*(const int64_t *)place);
+        return;
+    }
+}
+
+/* --- mistyped names ---------------------------------------------------------------------------------- */
+
+/* Levenshtein distance; names longer than the table count as far away. */
+static unsigned edit_distance(const char *a, const char *b)
+{
+    unsigned row[64];
+    size_t length = strlen(b);
+    if (length >= COUNT_OF(row)) return UINT_MAX;
+    for (size_t j = 0; j <= length; j++) row[j] = (unsigned)j;
+    for (size_t i = 0; a[i] != '\0'; i++) {
+        unsigned diagonal = row[0];
+        row[0] = (unsigned)i + 1;
+        for (size_t j = 0; j < length; j++) {
+            unsigned replaced = diagonal + (a[i] != b[j]);
+            diagonal = row[j + 1];
+            row[j + 1] = MIN(MIN(row[j] + 1, row[j + 1] + 1), replaced);
+        }
+    }
+    return row[length];
+}
+
+const char *option_suggest(const char *name)
+{
+    const char *best = NULL;
+    unsigned best_distance = 4; /* farther is not a typing error */
+    for (size_t i = 0; i < n_job_options; i++) {
+        unsigned distance = edit_distance(name, job_options[i].name);
+        if (distance < best_distance && distance < strlen(name)) {
+            best = job_options[i].name;
+            best_distance = distance;
+        }
+    }
+    return best;
+}

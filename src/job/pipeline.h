@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pipeline.h - what moves through a running job: chunks and microbatches, and who owns them when.
+ *
+ *   reader thread   fills a free chunk                                   -> workers
+ *   worker threads  decode its records into shared memory                -> coordinator
+ *   coordinator     plans, submits microbatches, polls the model hosts   -> workers
+ *   worker threads  encode a microbatch's answers into bytes             -> coordinator
+ *   coordinator     hands finished records on, in input order            -> writer
+ *   writer thread   appends, commits, gives the chunk back               -> reader
+ *
+ * A chunk or microbatch has one owner at a time; it changes hands through a queue. The number of
+ * chunks and slots is fixed at the start, and everything else hangs on them: that is what bounds
+ * memory. */
+#ifndef TIDEMILL_JOB_PIPELINE_H
+#define TIDEMILL_JOB_PIPELINE_H
+
+#include "format/format.h"
+#include "job/job.h"
+#include "plan/plan.h"
+#include "runtime/runtime.h"
+
+struct microbatch;
+
+/* Moved by whoever owns the record's microbatch; others look at is_finished alone. */
+enum record_state {
+    RECORD_PENDING,  /* not answered yet */
+    RECORD_ANSWERED, /* `text` is its output */
+    RECORD_FAILED,   /* decoded.error and decoded.message say why */
+    RECORD_SKIPPED,  /* done by an earlier run; in a microbatch only for the others' sake */
+};
+
+struct chunk_record {
+    struct record decoded;
+    enum record_state state;
+    bool is_finished; /* the coordinator's: nothing more will happen to it */
+    const char *text; /* in its microbatch's `out` */
+    size_t size;
+};
+
+struct chunk {
+    struct raw_chunk raw;
+    struct chunk_record *records; /* raw.n_records of them */
+    size_t records_capacity;
+    struct arena arena; /* what decoding and planning allocate */
+    struct tensor_area area;
+    size_t area_offset; /* of area.base in the shared region */
+    uint64_t number;    /* 0, 1, ... in input order */
+    tidemill_error *error; /* decoding it failed as a whole: out of memory */
+    double share_read;  /* of the input when this chunk had been read; negative: not known */
+
+    /* the coordinator's */
+    struct plan plan;
+    struct microbatch *microbatches; /* all of them, to be freed with the chunk */
+    size_t n_finished_prefix;        /* records [0, this) are finished */
+    size_t n_released;               /* records [0, this) went to the writer */
+    struct chunk *next;              /* in input order */
+};
+
+/* Shared memory for one microbatch in flight. */
+struct slot {
+    size_t gather_offset, gather_capacity; /* for rows that do not lie side by side */
+    size_t output_offset, output_capacity;
+    struct slot *next;
+};
+
+struct microbatch {
+    struct chunk *chunk;
+    const uint32_t *rows; /* indices in the chunk */
+    uint32_t n_rows;
+    struct slot *slot;
+    struct value *values; /* the answer; borrowed data lies in the slot */
+    size_t n_values;
+    enum error_code code; /* of the whole microbatch, when the answer could not be used */
+    const char *message;
+    struct buffer out;  /* encoded answers */
+    struct arena arena; /* messages of rows that failed */
+    struct microbatch *next_in_chunk, *next_ready, *next_task;
+};
+
+/* Records [from, to) of a chunk, finished, for the writer. */
+struct piece {
+    struct chunk *chunk;
+    size_t from, to;
+    bool is_chunk_done; /* the chunk goes back to the reader after this */
+};
+
+tidemill_error *chunk_new(const struct shared_region *region, size_t offset, size_t size,
+                          size_t n_inputs, struct chunk **ret);
+/* Makes it ready to be filled again; gives large shared memory back to the system. */
+void chunk_recycle(struct chunk *chunk, const struct shared_region *region);
+void chunk_free(struct chunk *chunk);
+/* All records into tensors; failures are marked in the records. */
+tidemill_error *chunk_decode(struct chunk *chunk, const struct decoder *decoder,
+                             struct decode_scratch *scratch);
+/* The rows that can be run, planned into microbatches (linked in order at chunk->microbatches). */
+tidemill_error *chunk_plan(struct chunk *chunk, const struct model_signature *signature,
+                           const struct plan_limits *limits);
+
+/* `rows` of `chunk` as tensors for one call: in place where they lie side by side and need no
+ * padding, else copied into the slot. Fills n_inputs entries of `inputs`. `rows_padded` >= n_rows
+ * repeats the last row. */
+tidemill_error *microbatch_inputs(const struct microbatch *microbatch,
+                                  const struct model_signature *signature,
+                                  const struct shared_region *region, uint32_t rows_padded,
+                                  struct work_input *inputs);
+/* Encodes the answers of microbatch->values: records become ANSWERED or FAILED. Sets
+ * microbatch->code when the values do not fit the rows; then the records are left as they were. */
+void microbatch_encode(struct microbatch *microbatch, const struct encoder *encoder,
+                       struct encode_scratch *scratch);
+/* Gives large answers' pages back to the system, once they are encoded. */
+void microbatch_trim(const struct microbatch *microbatch, const struct shared_region *region);
+
+#endif

@@ -1,0 +1,628 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* run.c - one job from the state that an earlier run left to a complete output or a checkpoint.
+ *
+ *   lock -> journal says where we are -> model -> first chunk -> plan -> (skip what is done)
+ *        -> engine -> publish
+ *
+ * Nothing is written beside the output before the model is loaded and the first records fit it, so
+ * a mistyped command leaves no trace. */
+#include "job/calibrate.h"
+#include "job/engine.h"
+#include "job/identity.h"
+#include "job/job.h"
+#include "job/journal.h"
+#include "job/machine.h"
+#include "job/paths.h"
+#include "job/sink.h"
+
+#include "cost/cost.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A chunk: the unit of planning. Large enough for big batches, small enough for little memory. */
+#define CHUNK_ROWS ((uint32_t)4096)
+#define CHUNK_BYTES ((size_t)2 << 20)
+/* The densest input: 16 bytes of a JSON array's digits and commas become 8 numbers of 8 bytes. */
+#define AREA_FACTOR 16
+#define OUTPUT_AREA_BYTES ((size_t)1 << 30)
+#define TEXT_FILE_BYTES_MAX ((size_t)64 << 20)
+#define LOAD_TIMEOUT_MS (10 * 60 * 1000)
+/* So many runs in a row that died before their first commit: something here kills them. */
+#define CAREFUL_STARTS 8
+
+struct run {
+    const struct job_spec *spec;
+    const struct io *io;
+    const struct job_observer *observer;
+    struct job_stop *stop;
+    struct job_summary *summary;
+    double started_s, started_cpu_s;
+
+    char *journal_path, *lock_path;
+    struct file_lock *lock;
+    struct identity identity;
+    struct journal_state state;
+    struct journal *journal;
+
+    int n_workers, instances_max, threads;
+    struct shared_region region;
+    struct slot *slots;
+    size_t n_slots;
+    struct chunk **chunks; /* [0] is the first one read */
+    size_t n_chunks;
+    struct runtime *runtime;
+    struct source_config source_config;
+    struct source *source;
+    char *template_text, *labels_text;
+    size_t template_size;
+    struct string_list labels;
+    enum format output_format;
+    struct decoder *decoder;
+    struct encoder *encoder;
+    struct sink *sink;
+    struct id_set *ids;
+    struct journal_plan plan;
+};
+
+/* --- what an earlier run left ------------------------------------------------------------------------- */
+
+static tidemill_error *forget(struct run *run)
+{
+    static const char *const endings[] = {".journal", ".partial", ".rows", ".archive"};
+    for (size_t i = 0; i < COUNT_OF(endings); i++) {
+        char *path = path_with(run->spec->output, endings[i]);
+        if (path == NULL) return error_memory();
+        run->io->unlink(run->io->context, path);
+        free(path);
+    }
+    journal_state_free(&run->state);
+    return NULL;
+}
+
+static void tell_complete(struct run *run)
+{
+    struct job_summary *summary = run->summary;
+    summary->is_complete = summary->was_complete = true;
+    summary->counts = run->state.commit.counts;
+    summary->wall_s = run->state.commit.wall_s;
+    summary->cpu_s = run->state.commit.cpu_s;
+    summary->batch = run->state.plan.batch;
+    summary->is_batch_measured = run->state.plan.is_measured;
+}
+
+static bool is_output_whole(struct run *run)
+{
+    struct stat status;
+    return run->io->stat(run->io->context, run->spec->output, &status) == 0 &&
+           (uint64_t)status.st_size == run->state.final.output_bytes;
+}
+
+static tidemill_error *finish_publication(struct run *run)
+{
+    TRY(journal_open(run->io, run->journal_path, &run->state, NULL, &run->journal));
+    TRY(sink_publish_again(run->io, run->spec, run->journal, &run->state.final));
+    tell_complete(run);
+    return NULL;
+}
+
+/* Sets summary->was_complete when nothing is left to do. */
+static tidemill_error *look_at_past(struct run *run)
+{
+    if (run->spec->is_forced) TRY(forget(run));
+    tidemill_error *error = journal_read(run->io, run->journal_path, &run->state);
+    if (error != NULL) return error;
+    if (!run->state.exists) {
+        if (!io_exists(run->io, run->spec->output) || run->spec->is_forced) return NULL;
+        return error_new(ERROR_EXISTS,
+                         "%s exists and no journal of this job lies beside it; remove it, choose "
+                         "another --output, or use --force to replace it",
+                         run->spec->output);
+    }
+    TRY(identity_compare(&run->state.identity, &run->identity));
+    if (!run->state.final.is_set) return NULL;
+    if (!run->state.final.is_published) return finish_publication(run);
+    if (is_output_whole(run)) {
+        tell_complete(run);
+        return NULL;
+    }
+    if (!io_exists(run->io, run->spec->output)) {
+        log_event(LOG_INFO, "%s is gone since the job was complete: running it again",
+                  run->spec->output);
+        return forget(run);
+    }
+    return error_new(ERROR_CHANGED,
+                     "%s was changed since the job was complete; use --force to run it again",
+                     run->spec->output);
+}
+
+static tidemill_error *open_past(struct run *run)
+{
+    const struct job_spec *spec = run->spec;
+    if (spec->to_stdout) return NULL;
+    run->journal_path = path_with(spec->output, ".journal");
+    run->lock_path = path_with(spec->output, ".lock");
+    if (run->journal_path == NULL || run->lock_path == NULL) return error_memory();
+    TRY(file_lock_take(run->io, run->lock_path, &run->lock));
+    TRY(identity_of_job(spec, run->io, &run->identity));
+    return look_at_past(run);
+}
+
+/* --- model and memory ----------------------------------------------------------------------------------- */
+
+static void choose_parallelism(struct run *run)
+{
+    const struct job_spec *spec = run->spec;
+    struct stat status;
+    int cores = machine_cores(run->io);
+    bool is_on_cpu = strncmp(spec->provider, "cpu", 3) == 0;
+    uint64_t memory = spec->memory_bytes > 0 ? (uint64_t)spec->memory_bytes
+                                             : machine_memory_free_bytes(run->io) / 2;
+    uint64_t model_bytes =
+        run->io->stat(run->io->context, spec->model, &status) == 0 ? (uint64_t)status.st_size : 0;
+    uint64_t instance_bytes = 2 * model_bytes + ((uint64_t)64 << 20); /* weights, packed weights */
+    int fitting = memory == 0 ? 1 : (int)MIN(memory / instance_bytes, (uint64_t)cores);
+    run->n_workers = cores;
+    run->threads = (int)spec->threads;
+    run->instances_max = (int)spec->instances;
+    if (run->instances_max == 0) {
+        int wanted = run->threads > 0 ? cores / run->threads : cores;
+        run->instances_max = is_on_cpu ? MAX(MIN(wanted, fitting), 1) : 1;
+    }
+    if (run->threads == 0) run->threads = is_on_cpu ? MAX(cores / run->instances_max, 1) : 1;
+}
+
+static size_t input_area_bytes(const struct run *run)
+{
+    size_t bytes = AREA_FACTOR * (8 * CHUNK_BYTES + (size_t)run->spec->record_bytes_max);
+    return (bytes + 4095) & ~(size_t)4095;
+}
+
+/* Address space for every chunk's tensors and every slot; pages come as they are touched. */
+static tidemill_error *reserve_region(struct run *run)
+{
+    size_t area = input_area_bytes(run);
+    run->n_chunks = (size_t)run->n_workers + 4;
+    run->n_slots = 2 * (size_t)run->instances_max + 2 * (size_t)run->n_workers;
+    size_t size = run->n_chunks * area + run->n_slots * (area + OUTPUT_AREA_BYTES);
+    run->slots = calloc(run->n_slots, sizeof *run->slots);
+    run->chunks = calloc(run->n_chunks, sizeof *run->chunks);
+    if (run->slots == NULL || run->chunks == NULL) return error_memory();
+    TRY(shared_region_new(size, &run->region));
+    size_t offset = run->n_chunks * area;
+    for (size_t i = 0; i < run->n_slots; i++) {
+        run->slots[i] = (struct slot){
+            .gather_offset = offset,
+            .gather_capacity = area,
+            .output_offset = offset + area,
+            .output_capacity = OUTPUT_AREA_BYTES,
+            .next = i + 1 < run->n_slots ? &run->slots[i + 1] : NULL,
+        };
+        offset += area + OUTPUT_AREA_BYTES;
+    }
+    return NULL;
+}
+
+static tidemill_error *open_model(struct run *run)
+{
+    const struct job_spec *spec = run->spec;
+    choose_parallelism(run);
+    TRY(reserve_region(run));
+    struct runtime_options options = {
+        .model = spec->model,
+        .onnxruntime = spec->onnxruntime,
+        .provider = spec->provider,
+        .output_names = (const char *const *)spec->output_names.items,
+        .n_output_names = spec->output_names.n,
+        .batch_dimension = (enum batch_dimension)spec->batch_dimension,
+        .threads = run->threads,
+        .instances_max = run->instances_max,
+        .is_growing = spec->instances == 0,
+        .is_isolated = spec->is_isolated,
+        .timeout_ms = (int)MIN(spec->timeout_ms, (int64_t)INT32_MAX),
+        .load_timeout_ms = LOAD_TIMEOUT_MS,
+        .wake_fd = run->stop->wake_fd,
+    };
+    TRY(runtime_open(&options, &run->region, &run->runtime));
+    size_t n_inputs = runtime_signature(run->runtime)->n_inputs;
+    for (size_t i = 0; i < run->n_chunks; i++)
+        TRY(chunk_new(&run->region, i * input_area_bytes(run), input_area_bytes(run), n_inputs,
+                      &run->chunks[i]));
+    return NULL;
+}
+
+/* --- formats ----------------------------------------------------------------------------------------------- */
+
+static tidemill_error *read_labels(struct run *run)
+{
+    size_t size;
+    if (run->spec->labels == NULL) return NULL;
+    TRY(io_read_file(run->io, run->spec->labels, TEXT_FILE_BYTES_MAX, &run->labels_text, &size));
+    size_t capacity = 1;
+    for (size_t i = 0; i < size; i++) capacity += run->labels_text[i] == '\n';
+    run->labels.items = calloc(capacity, sizeof *run->labels.items);
+    if (run->labels.items == NULL) return error_memory();
+    char *rest = run->labels_text, *line;
+    while ((line = strsep(&rest, "\n")) != NULL) {
+        size_t length = strlen(line);
+        if (length > 0 && line[length - 1] == '\r') line[length - 1] = '\0';
+        if (rest != NULL || length > 0) run->labels.items[run->labels.n++] = line;
+    }
+    return NULL;
+}
+
+static tidemill_error *make_decoder(struct run *run)
+{
+    const struct job_spec *spec = run->spec;
+    const struct raw_chunk *first = &run->chunks[0]->raw;
+    if (spec->template_path != NULL)
+        TRY(io_read_file(run->io, spec->template_path, TEXT_FILE_BYTES_MAX, &run->template_text,
+                         &run->template_size));
+    struct decoder_config config = {
+        .schema = source_schema(run->source),
+        .signature = runtime_signature(run->runtime),
+        .maps = (const char *const *)spec->maps.items,
+        .n_maps = spec->maps.n,
+        .id_field = spec->id_field,
+        .keep = (const char *const *)spec->keep.items,
+        .n_keep = spec->keep_all ? 0 : spec->keep.n,
+        .keep_all = spec->keep_all,
+        .template_text = run->template_text,
+        .template_size = run->template_size,
+        .nonfinite = (enum nonfinite_policy)spec->nonfinite,
+    };
+    struct slice sample = first->n_records > 0 ? first->records[0].bytes : (struct slice){0};
+    return decoder_new(&config, sample, &run->decoder);
+}
+
+static tidemill_error *make_encoder(struct run *run)
+{
+    const struct job_spec *spec = run->spec;
+    const struct model_signature *signature = runtime_signature(run->runtime);
+    run->output_format = (enum format)spec->output_format;
+    if (run->output_format == FORMAT_AUTO) run->output_format = format_of_path(spec->output);
+    if (run->output_format == FORMAT_AUTO) run->output_format = FORMAT_JSONL;
+    if (run->output_format == FORMAT_NPZ && spec->to_stdout)
+        return error_new(ERROR_USAGE, "an .npz archive cannot be streamed to standard output");
+    TRY(read_labels(run));
+    struct encoder_config config = {
+        .format = run->output_format,
+        .outputs = signature->outputs,
+        .n_outputs = signature->n_outputs,
+        .is_batched = signature->is_batched,
+        .batch_fixed = signature->batch_fixed,
+        .post = spec->post,
+        .labels = (const char *const *)run->labels.items,
+        .n_labels = run->labels.n,
+        .nonfinite = (enum nonfinite_policy)spec->nonfinite,
+        .keep = (const char *const *)spec->keep.items,
+        .n_keep = spec->keep_all ? 0 : spec->keep.n,
+        .keep_all = spec->keep_all,
+        .schema = source_schema(run->source),
+    };
+    return encoder_new(&config, &run->encoder);
+}
+
+/* Opens the input, reads its first chunk, and makes what depends on how records look. */
+static tidemill_error *open_input(struct run *run)
+{
+    const struct job_spec *spec = run->spec;
+    run->source_config = (struct source_config){
+        .paths = (const char *const *)spec->input_paths.items,
+        .n_paths = spec->input_paths.n,
+        .format = (enum format)spec->input_format,
+        .compression = COMPRESSION_AUTO,
+        .record_bytes_max = (size_t)spec->record_bytes_max,
+        .chunk_bytes = CHUNK_BYTES,
+        .chunk_rows = CHUNK_ROWS,
+        .line_numbers = spec->line_numbers,
+        .n_line_numbers = spec->n_line_numbers,
+    };
+    TRY(source_open(run->io, &run->source_config, NULL, &run->source));
+    TRY(source_read_chunk(run->source, &run->chunks[0]->raw));
+    run->chunks[0]->share_read = source_progress(run->source);
+    TRY(make_decoder(run));
+    return make_encoder(run);
+}
+
+static tidemill_error *decode_first_chunk(struct run *run)
+{
+    struct decode_scratch *scratch = decode_scratch_new();
+    if (scratch == NULL) return error_memory();
+    tidemill_error *error = chunk_decode(run->chunks[0], run->decoder, scratch);
+    decode_scratch_free(scratch);
+    return error;
+}
+
+/* --- the plan ---------------------------------------------------------------------------------------------- */
+
+static tidemill_error *measure_batch(struct run *run)
+{
+    const struct chunk *first = run->chunks[0];
+    struct calibration calibration = {
+        .runtime = run->runtime,
+        .region = &run->region,
+        .slot = &run->slots[0],
+        .chunk = run->chunks[0],
+        .memory_bytes = run->spec->memory_bytes > 0 ? (uint64_t)run->spec->memory_bytes
+                                                    : machine_memory_free_bytes(run->io) / 2,
+        .instances_max = run->instances_max,
+        .stop = run->stop,
+    };
+    if (first->raw.is_last)
+        calibration.records_total = (double)first->raw.n_records;
+    else if (first->share_read > 0)
+        calibration.records_total = (double)first->raw.n_records / first->share_read;
+    return calibrate_batch(&calibration, &run->plan.batch, &run->plan.is_measured);
+}
+
+/* The batch size: given, forced by the model, remembered by the journal, or measured now. */
+static tidemill_error *decide_plan(struct run *run)
+{
+    const struct model_signature *signature = runtime_signature(run->runtime);
+    const struct buffer *bytes = &run->chunks[0]->raw.bytes;
+    struct digest first_chunk = hash_bytes(bytes->data, bytes->size);
+    if (run->state.plan.is_set) {
+        run->plan = run->state.plan;
+        if (digest_equal(first_chunk, run->plan.first_chunk)) return NULL;
+        return error_new(ERROR_CHANGED, "the input begins with other records than when this job "
+                                        "was begun; use --force to start anew");
+    }
+    run->plan = (struct journal_plan){.is_set = true, .first_chunk = first_chunk, .batch = 1};
+    if (signature->batch_fixed > 0)
+        run->plan.batch = (uint32_t)signature->batch_fixed;
+    else if (run->spec->batch > 0)
+        run->plan.batch = (uint32_t)run->spec->batch;
+    else if (signature->is_batched)
+        TRY(measure_batch(run));
+    if (signature->batch_fixed > 0 && run->spec->batch > 0 &&
+        run->spec->batch != signature->batch_fixed)
+        log_event(LOG_WARNING, "the model takes exactly %lld records a call; --batch %lld is not used",
+                  (long long)signature->batch_fixed, (long long)run->spec->batch);
+    return NULL;
+}
+
+/* Chunks of whole microbatches; a function of the batch size alone. */
+static uint32_t chunk_rows(uint32_t batch)
+{
+    return batch >= CHUNK_ROWS ? batch : CHUNK_ROWS / batch * batch;
+}
+
+static tidemill_error *begin_journal(struct run *run)
+{
+    if (run->spec->to_stdout) return NULL;
+    bool is_new = !run->state.exists;
+    TRY(journal_open(run->io, run->journal_path, is_new ? NULL : &run->state, &run->identity,
+                     &run->journal));
+    TRY(journal_append_start(run->journal));
+    return run->state.plan.is_set ? NULL : journal_append_plan(run->journal, &run->plan);
+}
+
+/* --- going on where an earlier run ended ---------------------------------------------------------------- */
+
+static tidemill_error *note_ids(struct run *run, const struct chunk *chunk)
+{
+    for (size_t i = 0; i < chunk->raw.n_records; i++) {
+        uint64_t first_line;
+        struct slice id = chunk->records[i].decoded.id;
+        if (id.size > 0)
+            TRY(id_set_add(run->ids, id, chunk->raw.records[i].line, &first_line));
+    }
+    return NULL;
+}
+
+static tidemill_error *next_first_chunk(struct run *run)
+{
+    struct chunk *chunk = run->chunks[0];
+    chunk_recycle(chunk, &run->region);
+    TRY(source_read_chunk(run->source, &chunk->raw));
+    chunk->share_read = source_progress(run->source);
+    return decode_first_chunk(run);
+}
+
+static bool can_seek_input(const struct run *run)
+{
+    for (size_t i = 0; i < run->source_config.n_paths; i++)
+        if (io_is_stream(run->io, run->source_config.paths[i])) return false;
+    return run->ids == NULL; /* ids of what is done must be seen again */
+}
+
+static tidemill_error *reopen_at(struct run *run, const struct source_position *position)
+{
+    source_close(run->source);
+    run->source = NULL;
+    TRY(source_open(run->io, &run->source_config, position, &run->source));
+    source_set_chunk_rows(run->source, chunk_rows(run->plan.batch), run->plan.batch);
+    return next_first_chunk(run);
+}
+
+/* Makes chunks[0] the chunk that holds the next record. */
+static tidemill_error *skip_to_commit(struct run *run)
+{
+    const struct source_position *target = &run->state.commit.chunk;
+    struct chunk *chunk = run->chunks[0];
+    if (chunk->raw.start.index == target->index && run->ids == NULL) return NULL;
+    if (can_seek_input(run)) return reopen_at(run, target);
+    while (chunk->raw.start.index < target->index && !chunk->raw.is_last) {
+        if (run->ids != NULL) TRY(note_ids(run, chunk));
+        TRY(next_first_chunk(run));
+    }
+    if (chunk->raw.start.index == target->index) return NULL;
+    /* all is written but not published: an empty chunk ends the job */
+    if (chunk->raw.is_last && chunk->raw.end.index == target->index) {
+        chunk_recycle(chunk, &run->region);
+        chunk->raw.n_records = 0;
+        chunk->raw.start = chunk->raw.end;
+        return NULL;
+    }
+    return error_new(ERROR_CHANGED, "the input is shorter than what this job has already done; "
+                                    "give back the same input, or use --force to start anew");
+}
+
+/* --- running ------------------------------------------------------------------------------------------------ */
+
+static tidemill_error *open_output(struct run *run)
+{
+    struct sink_config config = {
+        .io = run->io,
+        .spec = run->spec,
+        .encoder = run->encoder,
+        .schema = source_schema(run->source),
+        .journal = run->journal,
+        .resume = &run->state,
+        .output_format = run->output_format,
+    };
+    TRY(sink_open(&config, &run->sink));
+    sink_set_clock(run->sink, run->started_s, run->started_cpu_s);
+    return NULL;
+}
+
+static tidemill_error *run_engine(struct run *run)
+{
+    bool is_careful = run->state.starts_without_commit >= CAREFUL_STARTS;
+    if (is_careful)
+        log_event(LOG_WARNING,
+                  "the last %u runs of this job died before they got anywhere: going on one record "
+                  "at a time to find what kills them",
+                  run->state.starts_without_commit);
+    struct engine_config config = {
+        .spec = run->spec,
+        .observer = run->observer,
+        .stop = run->stop,
+        .source = run->source,
+        .first_chunk = run->chunks[0],
+        .free_chunks = run->chunks + 1,
+        .n_free_chunks = run->n_chunks - 1,
+        .skip_in_first_chunk = (size_t)run->state.commit.done_in_chunk,
+        .region = &run->region,
+        .slots = run->slots,
+        .n_slots = run->n_slots,
+        .decoder = run->decoder,
+        .encoder = run->encoder,
+        .runtime = run->runtime,
+        .sink = run->sink,
+        .ids = run->ids,
+        .batch = run->plan.batch,
+        .n_workers = run->n_workers,
+        .is_careful = is_careful,
+        .attempts = run->state.attempts,
+        .n_attempts = run->state.n_attempts,
+    };
+    return engine_run(&config);
+}
+
+static tidemill_error *prepare(struct run *run)
+{
+    TRY(open_model(run));
+    TRY(open_input(run));
+    TRY(decode_first_chunk(run));
+    TRY(decide_plan(run));
+    source_set_chunk_rows(run->source, chunk_rows(run->plan.batch), run->plan.batch);
+    if (run->spec->duplicate_ids != 0 && (run->ids = id_set_new()) == NULL) return error_memory();
+    TRY(begin_journal(run));
+    if (run->state.has_commit) TRY(skip_to_commit(run));
+    return open_output(run);
+}
+
+static tidemill_error *run_to_end(struct run *run)
+{
+    TRY(open_past(run));
+    if (run->summary->was_complete) return NULL;
+    TRY(prepare(run));
+    run->summary->is_resumed = run->state.has_commit;
+    TRY(run_engine(run));
+    TRY(sink_finish(run->sink));
+    run->summary->is_complete = true;
+    return NULL;
+}
+
+/* --- the bill ----------------------------------------------------------------------------------------------- */
+
+static void fill_costs(struct job_summary *summary)
+{
+    summary->cost_usd = cost_machine_usd(summary->wall_s, summary->price_usd_hour);
+    summary->cost_usd_per_million =
+        cost_per_million_usd(summary->cost_usd, summary->counts.records);
+}
+
+static void fill_runtime(struct run *run)
+{
+    struct runtime_stats stats;
+    struct job_summary *summary = run->summary;
+    runtime_get_stats(run->runtime, &stats);
+    if (run->sink != NULL) sink_add_host_cpu(run->sink, stats.cpu_s);
+    summary->run_cpu_s = clock_process_cpu_s() - run->started_cpu_s + stats.cpu_s;
+    summary->instances = stats.hosts;
+    summary->threads = run->threads;
+    summary->restarts = stats.restarts;
+    summary->peak_host_memory_bytes = stats.peak_memory_bytes;
+    if (summary->run_wall_s > 0 && stats.hosts > 0)
+        summary->model_busy_share = stats.busy_s / (summary->run_wall_s * stats.hosts);
+    snprintf(summary->runtime, sizeof summary->runtime, "%s", runtime_description(run->runtime));
+}
+
+static void fill_summary(struct run *run)
+{
+    struct job_summary *summary = run->summary;
+    summary->run_wall_s = clock_now_s() - run->started_s;
+    summary->peak_memory_bytes = machine_peak_memory_bytes(run->io);
+    if (run->runtime != NULL) fill_runtime(run);
+    if (run->sink != NULL) {
+        summary->counts = sink_counts(run->sink);
+        summary->records_this_run = summary->counts.records - run->state.commit.counts.records;
+        summary->batch = run->plan.batch;
+        summary->is_batch_measured = run->plan.is_measured;
+        sink_times(run->sink, &summary->wall_s, &summary->cpu_s);
+    }
+    if (summary->run_wall_s > 0)
+        summary->rate_rows_s = (double)summary->records_this_run / summary->run_wall_s;
+    fill_costs(summary);
+}
+
+static void close_run(struct run *run)
+{
+    sink_close(run->sink);
+    encoder_free(run->encoder);
+    decoder_free(run->decoder);
+    source_close(run->source);
+    for (size_t i = 0; i < run->n_chunks && run->chunks != NULL; i++) chunk_free(run->chunks[i]);
+    runtime_close(run->runtime);
+    shared_region_free(&run->region);
+    id_set_free(run->ids);
+    free(run->chunks);
+    free(run->slots);
+    free(run->labels.items);
+    free(run->labels_text);
+    free(run->template_text);
+    journal_close(run->journal);
+    journal_state_free(&run->state);
+    identity_free(&run->identity);
+    file_lock_release(run->lock);
+    free(run->journal_path);
+    free(run->lock_path);
+}
+
+tidemill_error *job_run(const struct job_spec *spec, const struct io *io,
+                        const struct job_observer *observer, struct job_stop *stop,
+                        struct job_summary *summary)
+{
+    struct run run = {
+        .spec = spec,
+        .io = io,
+        .observer = observer,
+        .stop = stop,
+        .summary = summary,
+        .started_s = clock_now_s(),
+        .started_cpu_s = clock_process_cpu_s(),
+        .region = {.fd = -1},
+    };
+    *summary = (struct job_summary){.output = spec->output,
+                                    .errors = spec->errors,
+                                    .price_usd_hour = spec->price_usd_hour};
+    tidemill_error *error = run_to_end(&run);
+    fill_summary(&run);
+    close_run(&run);
+    return error;
+}

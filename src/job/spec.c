@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* spec.c - defaults, and the checks that need more than one option to be seen at once. */
+#include "job/spec.h"
+
+#include "cost/cost.h"
+#include "io/io.h"
+#include "job/options.h"
+
+#include <glob.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+tidemill_error *job_spec_init(struct job_spec *spec)
+{
+    *spec = (struct job_spec){0};
+    for (size_t i = 0; i < n_job_options; i++) {
+        const struct option *option = &job_options[i];
+        if (option->default_text != NULL)
+            TRY(option_set(spec, option, option->default_text, option->name));
+    }
+    return NULL;
+}
+
+static void free_list(struct string_list *list)
+{
+    for (size_t i = 0; i < list->n; i++) free(list->items[i]);
+    free(list->items);
+    *list = (struct string_list){0};
+}
+
+void job_spec_free(struct job_spec *spec)
+{
+    for (size_t i = 0; i < n_job_options; i++) {
+        const struct option *option = &job_options[i];
+        option_clear(spec, option);
+        if (option->type != OPTION_STRING && option->type != OPTION_PATH) continue;
+        char **place = (char **)((char *)spec + option->offset);
+        free(*place);
+    }
+    free_list(&spec->input_paths);
+    *spec = (struct job_spec){0};
+}
+
+static tidemill_error *add_path(struct string_list *list, const char *path)
+{
+    char **items = realloc(list->items, (list->n + 1) * sizeof *items);
+    if (items == NULL) return error_memory();
+    list->items = items;
+    items[list->n] = strdup(path);
+    if (items[list->n] == NULL) return error_memory();
+    list->n++;
+    return NULL;
+}
+
+/* A name that exists is that file, whatever characters are in it; else it may be a pattern. */
+static tidemill_error *expand_input(struct job_spec *spec, const struct io *io, const char *input)
+{
+    struct stat status;
+    if (io->stat(io->context, input, &status) == 0 && S_ISDIR(status.st_mode))
+        return error_new(ERROR_INPUT,
+                         "%s is a directory; name files, or a pattern such as '%s/*.jsonl'", input,
+                         input);
+    bool is_plain = strcmp(input, "-") == 0 || strpbrk(input, "*?[") == NULL;
+    if (is_plain || io_exists(io, input)) return add_path(&spec->input_paths, input);
+    glob_t found;
+    if (glob(input, 0, NULL, &found) != 0)
+        return error_new(ERROR_INPUT, "no file matches '%s'", input);
+    tidemill_error *error = NULL;
+    for (size_t i = 0; i < found.gl_pathc && error == NULL; i++)
+        error = add_path(&spec->input_paths, found.gl_pathv[i]);
+    globfree(&found);
+    return error;
+}
+
+static tidemill_error *check_inputs(struct job_spec *spec, const struct io *io)
+{
+    if (spec->inputs.n == 0)
+        return error_new(ERROR_USAGE, "no input: name one with --input FILE (- for standard input)");
+    free_list(&spec->input_paths);
+    size_t n_standard_input = 0;
+    for (size_t i = 0; i < spec->inputs.n; i++) {
+        TRY(expand_input(spec, io, spec->inputs.items[i]));
+        n_standard_input += strcmp(spec->inputs.items[i], "-") == 0;
+    }
+    if (n_standard_input > 1)
+        return error_new(ERROR_USAGE, "--input -: standard input can be read only once");
+    return NULL;
+}
+
+static tidemill_error *check_output(struct job_spec *spec, const struct io *io)
+{
+    struct stat status;
+    if (spec->output == NULL || spec->output[0] == '\0')
+        return error_new(ERROR_USAGE, "no output: name one with --output FILE (- for standard output)");
+    spec->to_stdout = strcmp(spec->output, "-") == 0;
+    if (spec->to_stdout) return NULL;
+    if (io->stat(io->context, spec->output, &status) == 0 && S_ISDIR(status.st_mode))
+        return error_new(ERROR_USAGE,
+                         "--output %s is a directory; name a file in it, such as %s/predictions.jsonl",
+                         spec->output, spec->output);
+    for (size_t i = 0; i < spec->input_paths.n; i++)
+        if (strcmp(spec->input_paths.items[i], spec->output) == 0)
+            return error_new(ERROR_USAGE, "--output %s is an input too; give it another name",
+                             spec->output);
+    if (spec->errors != NULL) return NULL;
+    if (asprintf(&spec->errors, "%s.errors.jsonl", spec->output) < 0) {
+        spec->errors = NULL;
+        return error_memory();
+    }
+    return NULL;
+}
+
+static tidemill_error *check_max_errors(struct job_spec *spec)
+{
+    spec->max_errors_count = UINT64_MAX;
+    spec->max_errors_share = INFINITY;
+    if (spec->max_errors == NULL) return NULL;
+    char *end;
+    double number = strtod(spec->max_errors, &end);
+    bool is_share = strcmp(end, "%") == 0;
+    if (end == spec->max_errors || (*end != '\0' && !is_share) || !(number >= 0) ||
+        (is_share && number > 100) || (!is_share && number != floor(number)))
+        return error_new(ERROR_USAGE, "--max-errors: '%s' is not a count or a share such as 1%%",
+                         spec->max_errors);
+    if (is_share)
+        spec->max_errors_share = number / 100;
+    else
+        spec->max_errors_count = (uint64_t)number;
+    return NULL;
+}
+
+static tidemill_error *check_price(struct job_spec *spec)
+{
+    spec->price_usd_hour = 0;
+    if (spec->price == NULL) return NULL;
+    char *end;
+    double number = strtod(spec->price, &end);
+    if (end != spec->price && *end == '\0' && number >= 0 && number < 1e6) {
+        spec->price_usd_hour = number;
+        return NULL;
+    }
+    const struct instance_price *instance = cost_instance_find(spec->price);
+    if (instance == NULL)
+        return error_new(ERROR_USAGE,
+                         "--price: '%s' is neither USD an hour nor a known instance type; "
+                         "'tidemill prices' lists them",
+                         spec->price);
+    spec->price_usd_hour = instance->usd_hour;
+    return NULL;
+}
+
+tidemill_error *job_spec_check(struct job_spec *spec, const struct io *io)
+{
+    if (spec->model == NULL || spec->model[0] == '\0')
+        return error_new(ERROR_USAGE, "no model: name one with --model FILE");
+    if (!spec->is_retry) TRY(check_inputs(spec, io));
+    TRY(check_output(spec, io));
+    if (spec->is_retry && spec->to_stdout)
+        return error_new(ERROR_USAGE, "--retry-errors needs the output file of the finished job");
+    TRY(check_max_errors(spec));
+    TRY(check_price(spec));
+    spec->keep_all = spec->keep.n == 1 && strcmp(spec->keep.items[0], "all") == 0;
+    return NULL;
+}

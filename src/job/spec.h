@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* spec.h - what a job is, as parsed and checked; options.c has the meaning of each part. */
+#ifndef TIDEMILL_JOB_SPEC_H
+#define TIDEMILL_JOB_SPEC_H
+
+#include "base/base.h"
+
+struct io;
+
+struct string_list {
+    char **items;
+    size_t n;
+};
+
+struct job_spec {
+    /* input */
+    struct string_list inputs; /* as given; patterns are expanded by job_spec_check */
+    int input_format;          /* enum format */
+    char *id_field;
+    struct string_list maps;
+    char *template_path;
+    int64_t record_bytes_max;
+    /* output */
+    char *output;
+    char *errors;
+    char *summary;
+    int output_format;
+    struct string_list keep;
+    struct string_list output_names;
+    char *post;
+    char *labels;
+    int nonfinite;     /* enum nonfinite_policy */
+    int duplicate_ids; /* 0 allow, 1 error */
+    /* model */
+    char *model;
+    char *provider;
+    char *onnxruntime;
+    int batch_dimension; /* enum batch_dimension */
+    int64_t timeout_ms;
+    bool is_isolated;
+    /* running */
+    int64_t batch;     /* 0: measured */
+    int64_t instances; /* 0: auto */
+    int64_t threads;   /* 0: auto */
+    int64_t memory_bytes;
+    int64_t checkpoint_ms;
+    char *max_errors;
+    bool is_forced;
+    bool is_retry;
+    /* cost and display */
+    char *price;
+    bool is_quiet;
+    int log_format;
+
+    /* worked out by job_spec_check */
+    struct string_list input_paths; /* patterns expanded, sorted within a pattern */
+    bool keep_all;
+    bool to_stdout;
+    uint64_t max_errors_count; /* UINT64_MAX: no limit */
+    double max_errors_share;   /* > 1: no limit */
+    double price_usd_hour;     /* 0: none */
+    /* set by job_retry alone: the records' numbers in the job's input */
+    const uint64_t *line_numbers;
+    size_t n_line_numbers;
+};
+
+/* Defaults from the options table. */
+tidemill_error *job_spec_init(struct job_spec *spec);
+void job_spec_free(struct job_spec *spec);
+/* Reads a YAML file of options; later option_set calls override. Unknown keys are errors with their
+ * line and the nearest known name. */
+tidemill_error *job_spec_load_yaml(struct job_spec *spec, const struct io *io, const char *path);
+/* Checks that the parts fit together, and works out the rest. */
+tidemill_error *job_spec_check(struct job_spec *spec, const struct io *io);
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* summary.c - what a job did and cost, as JSON for machines and as a few lines for people. */
+#include "job/job.h"
+
+#include "format/encode.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static void json_text(struct buffer *out, const char *key, const char *text)
+{
+    buffer_printf(out, ",\"%s\":", key);
+    if (text == NULL)
+        buffer_text(out, "null");
+    else
+        format_json_string(out, text, strlen(text));
+}
+
+void job_summary_json(const struct job_summary *summary, struct buffer *out)
+{
+    const struct job_counts *counts = &summary->counts;
+    buffer_printf(out,
+                  "{\"complete\":%s,\"resumed\":%s,\"records\":%" PRIu64 ",\"ok\":%" PRIu64
+                  ",\"errors\":%" PRIu64 ",\"duplicates\":%" PRIu64 ",\"records_this_run\":%" PRIu64,
+                  summary->is_complete ? "true" : "false", summary->is_resumed ? "true" : "false",
+                  counts->records, counts->ok, counts->failed, counts->duplicates,
+                  summary->records_this_run);
+    buffer_printf(out,
+                  ",\"wall_s\":%.3f,\"cpu_s\":%.3f,\"run_wall_s\":%.3f,\"run_cpu_s\":%.3f,"
+                  "\"rows_per_s\":%.1f",
+                  summary->wall_s, summary->cpu_s, summary->run_wall_s, summary->run_cpu_s,
+                  summary->rate_rows_s);
+    buffer_printf(out,
+                  ",\"batch\":%u,\"batch_measured\":%s,\"instances\":%d,\"threads\":%d,"
+                  "\"host_restarts\":%d,\"model_busy_share\":%.3f",
+                  summary->batch, summary->is_batch_measured ? "true" : "false",
+                  summary->instances, summary->threads, summary->restarts,
+                  summary->model_busy_share);
+    buffer_printf(out,
+                  ",\"peak_memory_bytes\":%" PRIu64 ",\"peak_host_memory_bytes\":%" PRIu64,
+                  summary->peak_memory_bytes, summary->peak_host_memory_bytes);
+    if (summary->price_usd_hour > 0)
+        buffer_printf(out,
+                      ",\"price_usd_hour\":%g,\"cost_usd\":%.9g,\"cost_usd_per_million\":%.9g",
+                      summary->price_usd_hour, summary->cost_usd, summary->cost_usd_per_million);
+    json_text(out, "output", summary->output);
+    json_text(out, "errors_file", counts->failed > 0 ? summary->errors : NULL);
+    json_text(out, "runtime", summary->runtime);
+    buffer_text(out, "}\n");
+}
+
+static void megabytes(struct buffer *out, uint64_t bytes)
+{
+    buffer_printf(out, "%.0f MB", (double)bytes / 1e6);
+}
+
+static void text_work(const struct job_summary *summary, struct buffer *out)
+{
+    const struct job_counts *counts = &summary->counts;
+    buffer_printf(out, "records      %" PRIu64 " (%" PRIu64 " answered, %" PRIu64 " failed",
+                  counts->records, counts->ok, counts->failed);
+    if (counts->duplicates > 0)
+        buffer_printf(out, ", of those %" PRIu64 " with an id seen before", counts->duplicates);
+    buffer_text(out, ")\n");
+    if (counts->failed > 0 && summary->errors != NULL)
+        buffer_printf(out, "errors       %s%s\n", summary->errors,
+                      summary->is_complete ? "" : ".partial");
+    buffer_printf(out, "time         %.2f s wall, %.2f s processor", summary->wall_s,
+                  summary->cpu_s);
+    if (summary->is_resumed)
+        buffer_printf(out, " (this run %.2f s, %.2f s, %" PRIu64 " records)", summary->run_wall_s,
+                      summary->run_cpu_s, summary->records_this_run);
+    buffer_printf(out, "\nspeed        %.0f rows/s\n", summary->rate_rows_s);
+}
+
+static void text_model(const struct job_summary *summary, struct buffer *out)
+{
+    buffer_printf(out, "model        %s, batch %u%s, %d instance%s x %d thread%s, busy %.0f%%",
+                  summary->runtime, summary->batch,
+                  summary->is_batch_measured ? " (measured)" : "", summary->instances,
+                  summary->instances == 1 ? "" : "s", summary->threads,
+                  summary->threads == 1 ? "" : "s", 100 * summary->model_busy_share);
+    if (summary->restarts > 0)
+        buffer_printf(out, ", restarted %d time%s", summary->restarts,
+                      summary->restarts == 1 ? "" : "s");
+    buffer_text(out, "\nmemory       ");
+    megabytes(out, summary->peak_memory_bytes);
+    buffer_text(out, " engine, ");
+    megabytes(out, summary->peak_host_memory_bytes);
+    buffer_text(out, " a model process, at most\n");
+}
+
+void job_summary_text(const struct job_summary *summary, struct buffer *out)
+{
+    text_work(summary, out);
+    text_model(summary, out);
+    if (summary->price_usd_hour > 0)
+        buffer_printf(out,
+                      "cost         %.3g USD at %g USD an hour: %.3g USD per million predictions\n",
+                      summary->cost_usd, summary->price_usd_hour, summary->cost_usd_per_million);
+    else
+        buffer_text(out, "cost         give --price USD-AN-HOUR or an instance type to see it\n");
+}

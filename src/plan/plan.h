@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* plan.h - the way into the room that decides what runs together. Pure: the same rows and limits give
+ * the same plan; no clock, no I/O, no state.
+ *
+ * A plan covers one chunk. It puts every row into exactly one microbatch; rows of a microbatch have
+ * the same shape key. The order inside is the planner's business: results are put back in input
+ * order by who collects them. */
+#ifndef TIDEMILL_PLAN_PLAN_H
+#define TIDEMILL_PLAN_PLAN_H
+
+#include "base/base.h"
+
+struct plan_row {
+    uint32_t index;     /* of the record in its chunk */
+    uint32_t length;    /* tokens or elements along the variable dimensions; 1 where none */
+    uint64_t shape_key; /* equal keys: the rows can be stacked as they are */
+};
+
+struct plan_limits {
+    uint32_t rows_max; /* rows a microbatch, >= 1 */
+};
+
+struct plan_microbatch {
+    uint32_t first; /* rows plan->order[first .. first + count) */
+    uint32_t count;
+};
+
+struct plan {
+    uint32_t *order; /* indices of the records in the order of execution */
+    size_t n_rows;
+    struct plan_microbatch *microbatches;
+    size_t n_microbatches;
+};
+
+/* Allocates from `arena`; the plan lives as long as that. */
+tidemill_error *plan_chunk(const struct plan_row *rows, size_t n_rows,
+                           const struct plan_limits *limits, struct arena *arena,
+                           struct plan *ret);
+
+/* --- batch size by measuring ---------------------------------------------------------------------- */
+
+/* A climb over batch sizes 1, 2, 4, ... that stops when rows/s no longer grow, when memory would
+ * pass the limit, or when the sizes or the time budget run out. The caller measures; this decides. */
+struct batch_climb {
+    uint32_t batch;       /* to be measured next */
+    uint32_t batch_max;
+    uint32_t best_batch;
+    double best_rate_rows_s;
+    double spent_s, budget_s;
+    uint32_t stale_steps; /* steps since the best one */
+    bool is_done;
+};
+
+void batch_climb_start(struct batch_climb *climb, uint32_t batch_max, double budget_s);
+/* Seconds that one measurement at the present size should last at least, for a steady figure. */
+double batch_climb_measure_s(const struct batch_climb *climb);
+/* `rows` rows took `seconds` at climb->batch; `fits` false: memory would pass the limit. */
+void batch_climb_step(struct batch_climb *climb, uint64_t rows, double seconds, bool fits);
+
+#endif

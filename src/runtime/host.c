@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* host.c - the other end of the socket: loads a model, answers, and ends with its engine.
+ *
+ * A host process keeps nothing that matters, so it may be killed at any instant, and it leaves by
+ * _exit: a model library's destructors have nothing to say. */
+#include "runtime/host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FD_REGION, FD_BOARD, FD_COUNT };
+
+struct host {
+    int fd;
+    bool is_process;
+    struct host_control *control;
+    unsigned char *message; /* WIRE_MESSAGE_BYTES_MAX */
+    unsigned char *region;
+    size_t region_bytes;
+    struct wire_board *board;
+    struct model *model;
+    struct answer answer;
+};
+
+/* Loading. */
+
+static tidemill_error *map_memory(struct host *host, const int *fds, size_t region_bytes)
+{
+    struct stat status;
+    if (fds[FD_REGION] < 0 || fds[FD_BOARD] < 0 || fstat(fds[FD_REGION], &status) != 0 ||
+        status.st_size < 0 || (size_t)status.st_size < region_bytes)
+        return error_new(ERROR_INTERNAL, "the engine sent no shared memory");
+    int protection = PROT_READ | PROT_WRITE;
+    void *region = mmap(NULL, region_bytes, protection, MAP_SHARED, fds[FD_REGION], 0);
+    if (region == MAP_FAILED)
+        return error_errno(ERROR_MEMORY, errno, "cannot map the shared memory");
+    host->region = region;
+    host->region_bytes = region_bytes;
+    void *board = mmap(NULL, sizeof *host->board, protection, MAP_SHARED, fds[FD_BOARD], 0);
+    if (board == MAP_FAILED)
+        return error_errno(ERROR_MEMORY, errno, "cannot map the shared memory");
+    host->board = board;
+    return NULL;
+}
+
+/* The next string of the message, NULL when it is empty; false when there is none. */
+static bool next_string(const char **at, const char *end, const char **ret)
+{
+    const char *stop = memchr(*at, 0, (size_t)(end - *at));
+    if (stop == NULL) return false;
+    *ret = stop == *at ? NULL : *at;
+    *at = stop + 1;
+    return true;
+}
+
+static tidemill_error *read_options(const unsigned char *message, size_t size,
+                                    struct model_options *ret, const char **names)
+{
+    struct wire_open wire;
+    memcpy(&wire, message, sizeof wire);
+    *ret = (struct model_options){.output_names = names,
+                                  .n_output_names = wire.n_output_names,
+                                  .batch_dimension = (enum batch_dimension)wire.batch_dimension,
+                                  .threads = (int)wire.threads};
+    const char *at = (const char *)message + sizeof wire, *end = (const char *)message + size;
+    bool is_fine = wire.n_output_names <= MODEL_VALUES_MAX && next_string(&at, end, &ret->model) &&
+                   next_string(&at, end, &ret->onnxruntime) &&
+                   next_string(&at, end, &ret->provider);
+    for (size_t i = 0; is_fine && i < wire.n_output_names; i++) {
+        is_fine = next_string(&at, end, &names[i]);
+        if (is_fine && names[i] == NULL) names[i] = "";
+    }
+    if (!is_fine || ret->model == NULL)
+        return error_new(ERROR_INTERNAL, "the engine's first message is broken");
+    return NULL;
+}
+
+static tidemill_error *open_model(struct host *host)
+{
+    int fds[FD_COUNT];
+    size_t size;
+    int r =
+        wire_receive(host->fd, host->message, WIRE_MESSAGE_BYTES_MAX, fds, FD_COUNT, true, &size);
+    struct wire_open wire = {0};
+    if (size >= sizeof wire) memcpy(&wire, host->message, sizeof wire);
+    tidemill_error *error = NULL;
+    if (r != 0 || wire.header.type != WIRE_OPEN)
+        error = error_new(ERROR_INTERNAL, "the model process is of another version of tidemill");
+    if (error == NULL) error = map_memory(host, fds, (size_t)wire.region_bytes);
+    for (size_t i = 0; i < FD_COUNT; i++)
+        if (fds[i] >= 0) close(fds[i]);
+    if (error != NULL) return error;
+    if (host->is_process)
+        log_configure(LOG_INFO, wire.is_json_log ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
+
+    struct model_options options;
+    const char *names[MODEL_VALUES_MAX];
+    TRY(read_options(host->message, size, &options, names));
+    const struct model_impl *impl = model_is_echo(options.model) ? &model_echo : &model_onnx;
+    return impl->open(&options, &host->model);
+}
+
+static void send_load_failed(const struct host *host, tidemill_error *error)
+{
+    struct wire_load_failed message = {
+        .header = {.version = WIRE_VERSION, .type = WIRE_LOAD_FAILED},
+        .code = error_code_of(error)};
+    snprintf(message.message, sizeof message.message, "%s", error_message(error));
+    (void)wire_send(host->fd, &message, sizeof message);
+    error_free(error);
+}
+
+static tidemill_error *send_ready(const struct host *host)
+{
+    struct buffer buffer = {0};
+    tidemill_error *error =
+        wire_write_ready(&host->model->signature, host->model->description, &buffer);
+    int r = error == NULL ? wire_send(host->fd, buffer.data, buffer.size) : 0;
+    buffer_free(&buffer);
+    if (r != 0) return error_errno(ERROR_IO, r, "cannot send the model's signature");
+    return error;
+}
+
+/* Work. */
+
+static tidemill_error *read_inputs(const struct host *host, const struct wire_work *work,
+                                   struct model_input *inputs)
+{
+    for (uint32_t i = 0; i < work->n_inputs; i++) {
+        const struct wire_input *wire = &work->inputs[i];
+        if (wire->rank < 0 || wire->rank > TENSOR_RANK_MAX || wire->offset > host->region_bytes ||
+            wire->bytes > host->region_bytes - wire->offset)
+            return error_new(ERROR_MODEL_ERROR, "input %u lies outside the shared memory", i);
+        inputs[i].type = (enum tensor_type)wire->type;
+        inputs[i].shape.rank = wire->rank;
+        memcpy(inputs[i].shape.dims, wire->dims, sizeof wire->dims);
+        inputs[i].data = host->region + wire->offset;
+        inputs[i].bytes = (size_t)wire->bytes;
+    }
+    return NULL;
+}
+
+static tidemill_error *run_work(struct host *host, const struct wire_work *work,
+                                struct wire_reply *reply)
+{
+    struct model_input inputs[MODEL_VALUES_MAX];
+    if (work->n_inputs != host->model->signature.n_inputs)
+        return error_new(ERROR_MODEL_ERROR, "%u inputs for a model that takes %zu", work->n_inputs,
+                         host->model->signature.n_inputs);
+    TRY(read_inputs(host, work, inputs));
+    if (work->output_offset > host->region_bytes ||
+        work->output_capacity > host->region_bytes - work->output_offset)
+        return error_new(ERROR_MODEL_ERROR, "the output area lies outside the shared memory");
+    answer_begin(&host->answer, host->region + work->output_offset, (size_t)work->output_capacity);
+
+    int64_t start_ns = clock_now_ns();
+    tidemill_error *error =
+        host->model->impl->run(host->model, inputs, work->n_rows, &host->answer);
+    reply->run_ns = clock_now_ns() - start_ns;
+    if (error != NULL) return error;
+    size_t table_offset = 0;
+    TRY(answer_finish(&host->answer, &table_offset));
+    reply->table_offset = table_offset;
+    reply->n_values = (uint32_t)host->answer.n_values;
+    return NULL;
+}
+
+/* False: there is nobody to answer to. */
+static bool answer_work(struct host *host, size_t size)
+{
+    struct wire_work work = {0};
+    size_t fixed = offsetof(struct wire_work, inputs);
+    if (size < fixed || size > sizeof work) return false;
+    memcpy(&work, host->message, size);
+    if (work.header.type != WIRE_WORK || work.n_inputs > MODEL_VALUES_MAX ||
+        size != fixed + work.n_inputs * sizeof work.inputs[0])
+        return false;
+
+    atomic_store(&host->board->started_seq, work.seq);
+    struct wire_reply reply = {.header = {.version = WIRE_VERSION, .type = WIRE_REPLY},
+                               .seq = work.seq};
+    tidemill_error *error = run_work(host, &work, &reply);
+    if (error != NULL) {
+        bool is_too_large = error_code_of(error) == ERROR_OUTPUT_TOO_LARGE;
+        reply.code = is_too_large ? ERROR_OUTPUT_TOO_LARGE : ERROR_MODEL_ERROR;
+        snprintf(reply.message, sizeof reply.message, "%s", error_message(error));
+        error_free(error);
+    }
+    return wire_send(host->fd, &reply, sizeof reply) == 0;
+}
+
+/* A cancel that came while the model was loading takes effect here. */
+static bool show_model(struct host_control *control, struct model *model)
+{
+    pthread_mutex_lock(&control->mutex);
+    control->model = model;
+    bool is_cancelled = control->is_cancelled;
+    pthread_mutex_unlock(&control->mutex);
+    return !is_cancelled;
+}
+
+void host_cancel(struct host_control *control)
+{
+    pthread_mutex_lock(&control->mutex);
+    control->is_cancelled = true;
+    if (control->model != NULL) control->model->impl->cancel(control->model);
+    pthread_mutex_unlock(&control->mutex);
+}
+
+static void serve(struct host *host)
+{
+    tidemill_error *error = open_model(host);
+    if (error == NULL && show_model(host->control, host->model)) error = send_ready(host);
+    if (error != NULL) {
+        send_load_failed(host, error);
+        return;
+    }
+    size_t size;
+    while (wire_receive(host->fd, host->message, WIRE_MESSAGE_BYTES_MAX, NULL, 0, true, &size) == 0)
+        if (size == 0 || !answer_work(host, size)) return;
+}
+
+void host_serve(int fd, bool is_process, struct host_control *control)
+{
+    struct host host = {.fd = fd, .is_process = is_process, .control = control};
+    host.message = malloc(WIRE_MESSAGE_BYTES_MAX);
+    if (host.message == NULL)
+        send_load_failed(&host, error_memory());
+    else
+        serve(&host);
+    if (host.model != NULL) {
+        show_model(control, NULL);
+        host.model->impl->close(host.model);
+    }
+    if (host.region != NULL) munmap(host.region, host.region_bytes);
+    if (host.board != NULL) munmap(host.board, sizeof *host.board);
+    answer_free(&host.answer);
+    free(host.message);
+}
+
+/* The process. */
+
+/* Ends the process with its engine, even in the middle of a call: the engine's end of the socket closes
+ * however it dies. PR_SET_PDEATHSIG does the same for a host whose threads cannot run, but acts when
+ * the *thread* that started the host ends, so it alone would not do. */
+static void *watch_engine(void *argument)
+{
+    struct pollfd item = {.fd = *(const int *)argument, .events = 0};
+    for (;;)
+        if (poll(&item, 1, -1) > 0 && (item.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0)
+            _exit(0);
+}
+
+static void write_file(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    ssize_t written = write(fd, text, strlen(text));
+    (void)written; /* a wish: where it is not granted, life goes on */
+    close(fd);
+}
+
+static void prepare_process(void)
+{
+    struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE,
+              &none); /* a crash is an answer here; a core would hold the user's data */
+    prctl(PR_SET_NAME, "tidemill-host");
+    /* When memory runs out, the host is to go: the engine finds the record and goes on. */
+    write_file("/proc/self/oom_score_adj", "500");
+    static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
+    sigset_t none_blocked;
+    for (size_t i = 0; i < COUNT_OF(ignored); i++) signal(ignored[i], SIG_IGN);
+    sigemptyset(&none_blocked);
+    sigprocmask(SIG_SETMASK, &none_blocked, NULL);
+}
+
+int host_main(int argc, char **argv)
+{
+    int fd = -1;
+    long parent = 0;
+    for (int i = 1; i + 1 < argc; i++) {
+        if (strcmp(argv[i], "--fd") == 0) fd = atoi(argv[i + 1]);
+        if (strcmp(argv[i], "--parent") == 0) parent = atol(argv[i + 1]);
+    }
+    if (fd < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+        fputs("tidemill host is started by tidemill itself\n", stderr);
+        return 2;
+    }
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (parent > 0 && getppid() != (pid_t)parent) return 0; /* died before the line above */
+    prepare_process();
+
+    pthread_t watcher;
+    int r = pthread_create(&watcher, NULL, watch_engine, &fd);
+    if (r != 0) {
+        fprintf(stderr, "tidemill host: cannot start a thread: %s\n", strerror(r));
+        return 3;
+    }
+    struct host_control control = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+    host_serve(fd, true, &control);
+    _exit(0);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* model.h - what a model is to its host: open, run, close. One table of functions a kind of model.
+ *
+ * A model lives in one host and is called from one thread, apart from `cancel`, which may come from
+ * any thread at any time between open and close and makes a running call end early, if it can. */
+#ifndef TIDEMILL_RUNTIME_MODEL_H
+#define TIDEMILL_RUNTIME_MODEL_H
+
+#include "runtime/answer.h"
+#include "runtime/runtime.h"
+
+/* Borrowed for the time of open. */
+struct model_options {
+    const char *model;
+    const char *onnxruntime; /* NULL: look for it */
+    const char *provider;    /* NULL: "cpu" */
+    const char *const *output_names;
+    size_t n_output_names; /* 0: all */
+    enum batch_dimension batch_dimension;
+    int threads;
+};
+
+struct model_input {
+    enum tensor_type type;
+    struct shape shape;
+    const unsigned char *data; /* in shared memory, read-only by convention */
+    size_t bytes;
+};
+
+struct model;
+
+struct model_impl {
+    const char *name;
+    tidemill_error *(*open)(const struct model_options *options, struct model **ret);
+    /* As many inputs as the signature has, of its types; shapes are the caller's business. An error
+     * means that the call failed: ERROR_OUTPUT_TOO_LARGE, or ERROR_MODEL_ERROR for all else. */
+    tidemill_error *(*run)(struct model *model, const struct model_input *inputs, uint32_t n_rows,
+                           struct answer *answer);
+    void (*cancel)(struct model *model);
+    void (*close)(struct model *model);
+};
+
+/* Every implementation's model begins with this. */
+struct model {
+    const struct model_impl *impl;
+    struct model_signature signature;
+    char description[160]; /* "ONNX Runtime 1.22.0 (cpu)" */
+};
+
+extern const struct model_impl model_echo; /* "echo", "echo:option=value,..." */
+extern const struct model_impl model_onnx; /* everything else: a path */
+
+bool model_is_echo(const char *name);
+
+/* What can be said about a model file without loading it; the engine asks before it starts a host.
+ * Fine for "echo". */
+tidemill_error *model_check_file(const char *path);
+
+/* Decides is_batched and batch_fixed from the declared shapes. ERROR_MODEL_LOAD when FIRST is asked
+ * of a model whose shapes contradict it. */
+tidemill_error *signature_detect_batch(struct model_signature *signature,
+                                       enum batch_dimension batch_dimension);
+
+#endif
