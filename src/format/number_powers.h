@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* number_powers.h - the 128 leading bits of 5^q for q from POWER_MIN to POWER_MAX, high half first;
  * those of negative q are rounded up. For number.c alone. By the definition in D. Lemire, "Number
- * parsing at a gigabyte per second", 2021, section 5; the unit test computes them again. */
+ * parsing at a gigabyte per second", 2021, section 5; the unit test compares with strtod. */
 #ifndef TIDEMILL_FORMAT_NUMBER_POWERS_H
 #define TIDEMILL_FORMAT_NUMBER_POWERS_H
 

@@ -33,7 +33,8 @@ struct io {
     int (*unlink)(void *context, const char *path);
 };
 
-/* The real file system. EINTR is retried inside; files are opened O_CLOEXEC. */
+/* The real file system. EINTR is retried inside, a busy non-blocking descriptor is waited for; files
+ * are opened O_CLOEXEC. SIGPIPE and SIGXFSZ are the process's to ignore. */
 extern const struct io io_local;
 
 /* Whole-file helpers; errors name the path. */
@@ -81,9 +82,9 @@ tidemill_error *reader_read(struct reader *reader, void *data, size_t size, size
 /* Goes on at byte `offset` of the plain (decompressed) stream, which must not lie behind the present
  * one: a seek for plain files, read-and-discard otherwise. Ending before `offset` is ERROR_CHANGED. */
 tidemill_error *reader_skip_to(struct reader *reader, uint64_t offset);
-uint64_t reader_offset(const struct reader *reader); /* plain bytes delivered or skipped so far */
+uint64_t reader_offset(const struct reader *reader);  /* plain bytes delivered or skipped so far */
 bool reader_is_seekable(const struct reader *reader); /* plain regular file */
-uint64_t reader_size_bytes(const struct reader *reader); /* file size on disk, 0 where unknown */
+uint64_t reader_size_bytes(const struct reader *reader);  /* file size on disk, 0 where unknown */
 uint64_t reader_disk_offset(const struct reader *reader); /* compressed bytes consumed; progress */
 /* No more than so many plain bytes are delivered or skipped in all: beyond, ERROR_INPUT. Checked while
  * unpacking; there is no limit at first. Memory is bounded anyway, by a block and the window (at most
@@ -97,10 +98,11 @@ void reader_close(struct reader *reader); /* NULL is fine */
  * into frames of SPOOL_FRAME_BYTES of plain data each, so that frame boundaries, and with them every
  * byte of the file, depend on the content alone and not on when checkpoints happened. What has not
  * filled a frame at a checkpoint is the `tail`: the journal keeps it. */
-#define SPOOL_FRAME_BYTES ((size_t)256 << 10)
+#define SPOOL_FRAME_BYTES ((size_t)128 << 10)
 
 struct spool_position {
-    uint64_t file_bytes;  /* bytes of the file that count; what is behind them is cut off on resume */
+    uint64_t
+        file_bytes; /* bytes of the file that count; what is behind them is cut off on resume */
     uint64_t plain_bytes; /* bytes appended so far, before compression */
     struct slice tail;    /* plain bytes not yet in the file; empty without compression.
                              From spool_position: valid until the next call on the spool. */
@@ -109,24 +111,28 @@ struct spool_position {
 struct spool;
 
 /* Opens `path` ("-": standard output) for appending. `resume` NULL: starts empty (truncates).
- * Else the file is cut to resume->file_bytes (shorter than that: ERROR_CORRUPT) and goes on there. */
+ * Else the file is cut to resume->file_bytes and goes on there; a shorter or missing file, or numbers
+ * that do not fit together: ERROR_CORRUPT, and nothing is changed. Standard output has no resume:
+ * ERROR_UNSUPPORTED. AUTO goes by the name. */
 tidemill_error *spool_open(const struct io *io, const char *path, enum compression compression,
                            const struct spool_position *resume, struct spool **ret);
 /* Buffers; large appends go straight through. On error the spool can only be closed. */
 tidemill_error *spool_append(struct spool *spool, const void *data, size_t size);
-/* Hands buffered bytes to the kernel (and fdatasync when `sync`) and tells the position. */
+/* Hands buffered bytes to the kernel (and fdatasync when `sync`; the first one also syncs the folder,
+ * so that the name lasts as well) and tells the position. Pipes and devices are not synced. */
 tidemill_error *spool_checkpoint(struct spool *spool, bool sync, struct spool_position *ret);
 /* Overwrites bytes at the file's start (a header that needed a count). Not with compression. */
 tidemill_error *spool_patch(struct spool *spool, uint64_t offset, const void *data, size_t size);
 /* Writes the last frame, fsync. Then only spool_close is left. *ret_bytes: the file's size. */
 tidemill_error *spool_finish(struct spool *spool, uint64_t *ret_bytes);
-void spool_close(struct spool *spool); /* closes without finishing; the file stays */
+void spool_close(struct spool *spool); /* closes, finished or not; the file stays; NULL is fine */
 
 /* --- lock: one process a job -------------------------------------------------------------------- */
 
 /* A file `path` created with O_EXCL that names host, pid, process start and boot id, so that it
  * works on network file systems and a stale one (dead process, other boot of this host) is replaced.
- * Held by a live process: ERROR_LOCKED naming host, pid and since when. */
+ * Held by a live process, or by one of another host: ERROR_LOCKED naming host, pid and since when, at
+ * once. Only a file that a kill left half-written is waited for, at most 12 seconds. */
 struct file_lock;
 tidemill_error *file_lock_take(const struct io *io, const char *path, struct file_lock **ret);
 void file_lock_release(struct file_lock *lock); /* removes the file; NULL is fine */

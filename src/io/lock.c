@@ -91,11 +91,12 @@ static void describe_self(const struct io *io, struct holder *self)
 {
     read_line(io, "/proc/sys/kernel/hostname", self->host, sizeof self->host);
     if (self->host[0] == '\0') {
-        if (gethostname(self->host, sizeof self->host) != 0) strcpy(self->host, UNKNOWN);
+        if (gethostname(self->host, sizeof self->host) != 0)
+            snprintf(self->host, sizeof self->host, UNKNOWN);
         self->host[sizeof self->host - 1] = '\0';
     }
     read_line(io, "/proc/sys/kernel/random/boot_id", self->boot, sizeof self->boot);
-    if (self->boot[0] == '\0') strcpy(self->boot, UNKNOWN);
+    if (self->boot[0] == '\0') snprintf(self->boot, sizeof self->boot, UNKNOWN);
     self->pid = getpid();
     bool is_zombie;
     self->start = read_start(io, self->pid, &is_zombie);

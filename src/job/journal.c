@@ -15,6 +15,9 @@
  *     {"type":"final","output_bytes":..,"errors_bytes":..}  everything is complete and synced
  *     {"type":"published","output_bytes":..,"errors_bytes":..}  and bears its name
  *
+ * A journal that has grown by JOURNAL_GROWTH_BYTES is written anew, with the first line, the last plan and
+ * the last commit alone, and renamed over the old one; so it stays small however long a job runs.
+ *
  * One writer (the lock file sees to that). A frame is written with one write and synced before
  * anything relies on it. Reading stops at the first bad line: when it is the last one it is a torn
  * write and is cut off; when good frames follow, the file was damaged and the job stops. Data is
@@ -34,6 +37,7 @@
 
 #define JOURNAL_VERSION 1
 #define JOURNAL_BYTES_MAX ((size_t)1 << 30)
+#define JOURNAL_GROWTH_BYTES ((uint64_t)8 << 20)
 #define CHECKSUM_DIGITS 16
 
 /* --- identity ------------------------------------------------------------------------------------- */
@@ -267,6 +271,21 @@ static bool has_good_frame(const char *text, size_t from, size_t size)
     return false;
 }
 
+/* A journal that is gone on with may have to be written anew. */
+static bool remember_line(yyjson_val *frame, const char *line, size_t size,
+                          struct journal_state *state)
+{
+    const char *type = yyjson_get_str(yyjson_obj_get(frame, "type"));
+    struct buffer *place = strcmp(type, "job") == 0      ? &state->first_line
+                           : strcmp(type, "plan") == 0   ? &state->plan_line
+                           : strcmp(type, "commit") == 0 ? &state->commit_line
+                                                         : NULL;
+    if (place == NULL) return true;
+    buffer_reset(place, SIZE_MAX);
+    buffer_append(place, line, size);
+    return !place->is_failed;
+}
+
 static tidemill_error *read_frames(const char *path, const char *text, size_t size,
                                    struct journal_state *state)
 {
@@ -282,7 +301,8 @@ static tidemill_error *read_frames(const char *path, const char *text, size_t si
                        ? damaged(path, line)
                        : NULL;
         tidemill_error *error = line == 1 ? check_version(doc, path) : NULL;
-        bool is_applied = error == NULL && apply_frame(yyjson_doc_get_root(doc), state);
+        bool is_applied = error == NULL && apply_frame(yyjson_doc_get_root(doc), state) &&
+                          remember_line(yyjson_doc_get_root(doc), start, length + 1, state);
         yyjson_doc_free(doc);
         if (error != NULL) return error;
         if (!is_applied) return damaged(path, line);
@@ -311,6 +331,9 @@ void journal_state_free(struct journal_state *state)
     free((char *)state->commit.output.tail.data);
     free((char *)state->commit.errors.tail.data);
     free(state->attempts);
+    buffer_free(&state->first_line);
+    buffer_free(&state->plan_line);
+    buffer_free(&state->commit_line);
     *state = (struct journal_state){0};
 }
 
@@ -320,7 +343,9 @@ struct journal {
     const struct io *io;
     char *path;
     int fd;
+    uint64_t grown_bytes; /* since it was begun, opened or written anew */
     struct buffer json, line;
+    struct buffer first, plan, commit; /* the lines that a journal written anew consists of */
 };
 
 static tidemill_error *append_frame(struct journal *journal, bool sync)
@@ -332,6 +357,7 @@ static tidemill_error *append_frame(struct journal *journal, bool sync)
     buffer_byte(line, '\n');
     if (journal->json.is_failed || line->is_failed) return error_memory();
     TRY(io_write_all(journal->io, journal->fd, journal->path, line->data, line->size));
+    journal->grown_bytes += line->size;
     if (!sync || journal->io->fdatasync(journal->io->context, journal->fd) == 0) return NULL;
     return error_errno(ERROR_IO, errno, "cannot sync %s; what is not synced is not counted as done",
                        journal->path);
@@ -341,6 +367,45 @@ static struct buffer *begin_frame(struct journal *journal)
 {
     buffer_reset(&journal->json, (size_t)1 << 20);
     return &journal->json;
+}
+
+static void keep_line(struct journal *journal, struct buffer *place)
+{
+    buffer_reset(place, SIZE_MAX);
+    buffer_append(place, journal->line.data, journal->line.size);
+}
+
+static tidemill_error *write_anew(struct journal *journal, const char *path, int *ret_fd)
+{
+    const struct buffer *const lines[] = {&journal->first, &journal->plan, &journal->commit};
+    const struct io *io = journal->io;
+    TRY(io_open(io, path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0666, ret_fd));
+    for (size_t i = 0; i < COUNT_OF(lines); i++) {
+        if (lines[i]->is_failed) return error_memory();
+        TRY(io_write_all(io, *ret_fd, path, lines[i]->data, lines[i]->size));
+    }
+    if (io->fsync(io->context, *ret_fd) != 0)
+        return error_errno(ERROR_IO, errno, "cannot sync %s", path);
+    return io_publish(io, path, journal->path);
+}
+
+/* Only after a commit, so that nothing but old commits is dropped. */
+static tidemill_error *compact(struct journal *journal)
+{
+    int fd = -1;
+    char *path;
+    if (journal->grown_bytes < JOURNAL_GROWTH_BYTES) return NULL;
+    if (asprintf(&path, "%s.new", journal->path) < 0) return error_memory();
+    tidemill_error *error = write_anew(journal, path, &fd);
+    free(path);
+    if (error != NULL) {
+        io_close(journal->io, fd);
+        return error;
+    }
+    io_close(journal->io, journal->fd);
+    journal->fd = fd;
+    journal->grown_bytes = 0;
+    return NULL;
 }
 
 static tidemill_error *append_identity(struct journal *journal, const struct identity *identity)
@@ -356,7 +421,9 @@ static tidemill_error *append_identity(struct journal *journal, const struct ide
         buffer_byte(json, ']');
     }
     buffer_text(json, "]}");
-    return append_frame(journal, true);
+    TRY(append_frame(journal, true));
+    keep_line(journal, &journal->first);
+    return NULL;
 }
 
 static tidemill_error *prepare(struct journal *journal, const struct journal_state *state,
@@ -368,7 +435,12 @@ static tidemill_error *prepare(struct journal *journal, const struct journal_sta
     off_t valid_bytes = is_new ? 0 : (off_t)state->valid_bytes;
     if (io->ftruncate(io->context, journal->fd, valid_bytes) != 0)
         return error_errno(ERROR_IO, errno, "cannot cut %s to its valid part", journal->path);
-    if (!is_new) return NULL;
+    if (!is_new) {
+        buffer_append(&journal->first, state->first_line.data, state->first_line.size);
+        buffer_append(&journal->plan, state->plan_line.data, state->plan_line.size);
+        buffer_append(&journal->commit, state->commit_line.data, state->commit_line.size);
+        return NULL;
+    }
     TRY(append_identity(journal, identity));
     return io_sync_directory(io, journal->path);
 }
@@ -396,6 +468,9 @@ void journal_close(struct journal *journal)
     io_close(journal->io, journal->fd);
     buffer_free(&journal->json);
     buffer_free(&journal->line);
+    buffer_free(&journal->first);
+    buffer_free(&journal->plan);
+    buffer_free(&journal->commit);
     free(journal->path);
     free(journal);
 }
@@ -413,7 +488,9 @@ tidemill_error *journal_append_plan(struct journal *journal, const struct journa
     buffer_printf(begin_frame(journal),
                   "{\"type\":\"plan\",\"batch\":%u,\"measured\":%s,\"first_chunk\":\"%s\"}",
                   plan->batch, plan->is_measured ? "true" : "false", digest);
-    return append_frame(journal, true);
+    TRY(append_frame(journal, true));
+    keep_line(journal, &journal->plan);
+    return NULL;
 }
 
 tidemill_error *journal_append_attempt(struct journal *journal, uint64_t record_index)
@@ -445,7 +522,9 @@ tidemill_error *journal_append_commit(struct journal *journal, const struct jour
     append_spool(json, "output", &commit->output);
     append_spool(json, "errors", &commit->errors);
     buffer_printf(json, ",\"wall_s\":%.3f,\"cpu_s\":%.3f}", commit->wall_s, commit->cpu_s);
-    return append_frame(journal, true);
+    TRY(append_frame(journal, true));
+    keep_line(journal, &journal->commit);
+    return compact(journal);
 }
 
 tidemill_error *journal_append_final(struct journal *journal, const struct journal_final *final)

@@ -59,6 +59,7 @@ struct journal_state {
     uint64_t *attempts;             /* record indices tried in careful mode since the last commit */
     size_t n_attempts;
     uint64_t valid_bytes;           /* what is behind is a torn frame */
+    struct buffer first_line, plan_line, commit_line; /* as they stand in the file */
 };
 
 /* ERROR_CORRUPT when a frame that is not the last one fails its checksum, or an unknown version. */

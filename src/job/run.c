@@ -71,7 +71,7 @@ struct run {
 
 static tidemill_error *forget(struct run *run)
 {
-    static const char *const endings[] = {".journal", ".partial", ".rows", ".archive"};
+    static const char *const endings[] = {".journal", ".journal.new", ".partial", ".rows"};
     for (size_t i = 0; i < COUNT_OF(endings); i++) {
         char *path = path_with(run->spec->output, endings[i]);
         if (path == NULL) return error_memory();

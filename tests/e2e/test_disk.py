@@ -62,7 +62,8 @@ def traced(rule, path, *arguments):
 
 @needs_strace
 @pytest.mark.parametrize("name", ["out.jsonl.partial", "out.jsonl.journal"])
-@pytest.mark.parametrize("rule", ["write:error=EIO:when=2", "write:error=ENOSPC:when=2+",
+@pytest.mark.parametrize("rule", ["write,pwrite64:error=EIO:when=2",
+                                  "write,pwrite64:error=ENOSPC:when=2+",
                                   "fdatasync:error=EIO:when=1", "fsync,fdatasync:error=EIO:when=2"])
 def test_one_failed_call_stops_and_resumes(rows, tmp_path, name, rule):
     command = ["run", "-q", "-m", "echo:width=2,row_latency_us=50", "-i", rows, "-b", 64]
@@ -77,7 +78,7 @@ def test_one_failed_call_stops_and_resumes(rows, tmp_path, name, rule):
 
 @needs_strace
 @pytest.mark.slow
-@pytest.mark.parametrize("call", ["write", "fdatasync", "fsync", "rename", "ftruncate", "unlink"])
+@pytest.mark.parametrize("call", ["write,pwrite64", "fdatasync", "fsync", "rename", "ftruncate", "unlink"])
 def test_kill_at_every_call(rows, tmp_path, call):
     """SIGKILL on entering the k-th such call of the engine, for each k until none is left."""
     output = tmp_path / "out.jsonl"

@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <zlib.h>
+#include <zstd.h>
 #include <cmocka.h>
 
 #define PATH "in/data"
@@ -542,6 +544,62 @@ static void test_standard_input(void **state)
     buffer_free(&text);
 }
 
+/* The beginning of a stream, flushed but not ended. Returns its size. */
+static size_t pack_open_end(enum compression compression, struct buffer *text,
+                            unsigned char packed[4096])
+{
+    if (compression == COMPRESSION_GZIP) {
+        z_stream stream = {.next_in = (Bytef *)text->data, .avail_in = (uInt)text->size};
+        assert_int_equal(deflateInit2(&stream, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY),
+                         Z_OK);
+        stream.next_out = packed;
+        stream.avail_out = 4096;
+        assert_int_equal(deflate(&stream, Z_SYNC_FLUSH), Z_OK);
+        deflateEnd(&stream);
+        return 4096 - stream.avail_out;
+    }
+    ZSTD_CCtx *context = ZSTD_createCCtx();
+    ZSTD_inBuffer input = {.src = text->data, .size = text->size};
+    ZSTD_outBuffer output = {.dst = packed, .size = 4096};
+    assert_non_null(context);
+    assert_int_equal(ZSTD_compressStream2(context, &output, &input, ZSTD_e_flush), 0);
+    ZSTD_freeCCtx(context);
+    return output.pos;
+}
+
+/* A sender that flushes and waits: what it sent can be read, in steps of any size. */
+static void test_a_slow_pipe_holds_nothing_back(void **state)
+{
+    (void)state;
+    struct buffer text = {0};
+    fill_lines(&text, 3000);
+    for (size_t i = 0; i < COUNT_OF(packings); i++) {
+        unsigned char packed[4096];
+        char path[32], back[4096];
+        int ends[2];
+        size_t total = 0, count = 0;
+        size_t size = pack_open_end(packings[i], &text, packed);
+        assert_int_equal(pipe(ends), 0);
+        assert_int_equal(write(ends[1], packed, size), size);
+        snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
+        struct reader *reader = NULL;
+        alarm(20); /* held back means waiting for ever */
+        assert_fine(reader_open(&io_local, path, COMPRESSION_AUTO, &reader));
+        for (size_t step = 1; total < text.size; step = step % 100 + 1) {
+            assert_fine(reader_read(reader, back + total, MIN(step, text.size - total), &count));
+            assert_true(count > 0);
+            total += count;
+        }
+        assert_true(memcmp(back, text.data, total) == 0);
+        close(ends[1]);
+        assert_says(reader_read(reader, back, 1, &count), ERROR_INPUT, "is cut");
+        alarm(0);
+        reader_close(reader);
+        close(ends[0]);
+    }
+    buffer_free(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -560,6 +618,7 @@ int main(void)
         cmocka_unit_test(test_permission_and_limits_are_said),
         cmocka_unit_test(test_no_failing_read_skips_or_repeats_bytes),
         cmocka_unit_test(test_standard_input),
+        cmocka_unit_test(test_a_slow_pipe_holds_nothing_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
