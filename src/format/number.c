@@ -10,7 +10,7 @@
 #include <yyjson.h>
 
 #define EXPONENT_LIMIT ((int64_t)1 << 50) /* no record is long enough to make up for that */
-#define SLOW_DIGITS_MAX 800 /* no double needs more than 768 digits to be told from the next */
+#define SLOW_DIGITS_MAX 768 /* yyjson looks at no more; the last one tells if others follow */
 
 __extension__ typedef unsigned __int128 uint128;
 

@@ -9,10 +9,6 @@
 #define BATCH_USUAL 32
 /* With fewer rows than this a measurement costs more than it can save. */
 #define ROWS_WORTH_MEASURING 64
-/* The climb's share of the job's expected time, and its bounds. */
-#define BUDGET_SHARE 0.01
-#define BUDGET_S_MIN 0.25
-#define BUDGET_S_MAX 15.0
 #define CALLS_MAX 64
 
 struct measurement {
@@ -99,12 +95,6 @@ static tidemill_error *largest_group(const struct calibration *c, struct microba
     return NULL;
 }
 
-static double budget_s(const struct calibration *c, double one_row_s)
-{
-    double expected_s = one_row_s * c->records_total;
-    return MIN(MAX(BUDGET_SHARE * expected_s, BUDGET_S_MIN), BUDGET_S_MAX);
-}
-
 static tidemill_error *climb_batch(const struct calibration *c, struct microbatch *mb,
                                    uint32_t n_rows, struct batch_climb *climb)
 {
@@ -114,7 +104,7 @@ static tidemill_error *climb_batch(const struct calibration *c, struct microbatc
     if (!result.is_usable) return NULL;
     TRY(measure(c, mb, 0, &result));
     if (!result.is_usable) return NULL;
-    batch_climb_start(climb, n_rows, budget_s(c, result.seconds));
+    batch_climb_start(climb, n_rows, c->records_total, 1 / MAX(result.seconds, 1e-9));
     while (!climb->is_done && !c->stop->is_asked) {
         mb->n_rows = climb->batch;
         TRY(measure(c, mb, batch_climb_measure_s(climb), &result));

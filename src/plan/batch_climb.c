@@ -6,22 +6,35 @@
 #define GAIN_WORTH_TAKING 1.03
 /* Sizes tried past the best one before giving up: one slow size may be an accident of the machine. */
 #define STALE_STEPS_MAX 2
-#define MEASURE_S_MIN 0.005
+/* The climb's share of the job's expected time, and its bounds. */
+#define BUDGET_SHARE 0.01
+#define BUDGET_S_MIN 0.06
+#define BUDGET_S_MAX 15.0
+/* Twice the number of sizes up to 65536: so measurements of that length fill the budget. */
+#define MEASUREMENTS 32
+#define MEASURE_S_MIN 0.0015
 
-void batch_climb_start(struct batch_climb *climb, uint32_t batch_max, double budget_s)
+static double budget_s(double rows_total, double rate_rows_s)
+{
+    double expected_s = rate_rows_s > 0 ? rows_total / rate_rows_s : 0;
+    return MIN(MAX(BUDGET_SHARE * expected_s, BUDGET_S_MIN), BUDGET_S_MAX);
+}
+
+void batch_climb_start(struct batch_climb *climb, uint32_t batch_max, double rows_total,
+                       double first_rate_rows_s)
 {
     *climb = (struct batch_climb){
         .batch = 1,
         .batch_max = MAX(batch_max, 1U),
         .best_batch = 1,
-        .budget_s = budget_s,
+        .rows_total = rows_total,
+        .budget_s = budget_s(rows_total, first_rate_rows_s),
     };
 }
 
 double batch_climb_measure_s(const struct batch_climb *climb)
 {
-    double share = climb->budget_s / 32; /* 2 x log2(65536) measurements fill the budget */
-    return MAX(share, MEASURE_S_MIN);
+    return MAX(climb->budget_s / MEASUREMENTS, MEASURE_S_MIN);
 }
 
 void batch_climb_step(struct batch_climb *climb, uint64_t rows, double seconds, bool fits)
@@ -32,6 +45,7 @@ void batch_climb_step(struct batch_climb *climb, uint64_t rows, double seconds, 
         climb->best_rate_rows_s = rate;
         climb->best_batch = climb->batch;
         climb->stale_steps = 0;
+        climb->budget_s = budget_s(climb->rows_total, rate);
     } else {
         climb->stale_steps++;
     }

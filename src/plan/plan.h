@@ -40,18 +40,22 @@ tidemill_error *plan_chunk(const struct plan_row *rows, size_t n_rows,
 /* --- batch size by measuring ---------------------------------------------------------------------- */
 
 /* A climb over batch sizes 1, 2, 4, ... that stops when rows/s no longer grow, when memory would
- * pass the limit, or when the sizes or the time budget run out. The caller measures; this decides. */
+ * pass the limit, or when the sizes or the time budget run out. The caller measures; this decides.
+ * The budget is a share of the time that the whole job takes at the best rate known, within bounds. */
 struct batch_climb {
-    uint32_t batch;       /* to be measured next */
+    uint32_t batch; /* to be measured next */
     uint32_t batch_max;
     uint32_t best_batch;
     double best_rate_rows_s;
+    double rows_total; /* of the job; 0: not known */
     double spent_s, budget_s;
     uint32_t stale_steps; /* steps since the best one */
     bool is_done;
 };
 
-void batch_climb_start(struct batch_climb *climb, uint32_t batch_max, double budget_s);
+/* `first_rate_rows_s`: one rough measurement at batch 1. */
+void batch_climb_start(struct batch_climb *climb, uint32_t batch_max, double rows_total,
+                       double first_rate_rows_s);
 /* Seconds that one measurement at the present size should last at least, for a steady figure. */
 double batch_climb_measure_s(const struct batch_climb *climb);
 /* `rows` rows took `seconds` at climb->batch; `fits` false: memory would pass the limit. */

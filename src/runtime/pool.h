@@ -73,6 +73,7 @@ struct runtime {
 
     bool has_backlog;
     int64_t saturated_ns;      /* since when all hosts have been busy; 0: they are not */
+    double saturated_busy_s;   /* busy_s at that moment */
     int64_t last_saturated_ns; /* small gaps do not count */
     int64_t load_ns;           /* how long the first host took */
     int64_t sampled_ns;

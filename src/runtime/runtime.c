@@ -11,8 +11,9 @@
 #include <stdlib.h>
 
 #define MS_NS INT64_C(1000000)
-#define GROW_NS_MIN                                                                                \
-    (300 * MS_NS)           /* all hosts busy for that long, or for the time a host needs to load */
+/* All hosts busy for that long, or for the time a host needs to load: then another may pay. */
+#define GROW_NS_MIN (300 * MS_NS)
+#define GROW_BUSY_SHARE 0.6 /* of that time inside the model */
 #define GAP_NS (50 * MS_NS) /* a host may wait for so long and count as busy */
 #define SAMPLE_NS (500 * MS_NS)
 #define REAP_MS 5    /* between looks at a dying host that has no pidfd */
@@ -257,6 +258,22 @@ static bool is_saturated(const struct runtime *runtime)
     return n_ready > 0 && n_ready < runtime->n_slots && runtime->has_backlog;
 }
 
+/* Hosts that always hold work may still wait for others to take their answers: only time inside the
+ * model counts. No call that ended in all that time means long calls. */
+static bool is_model_busy(const struct runtime *runtime, int64_t now_ns)
+{
+    double busy_s = runtime->busy_s - runtime->saturated_busy_s;
+    double held_s = (double)(now_ns - runtime->saturated_ns) * 1e-9 *
+                    (double)runtime_count(runtime, SLOT_READY);
+    return busy_s <= 0 || busy_s >= GROW_BUSY_SHARE * held_s;
+}
+
+static void begin_saturation(struct runtime *runtime, int64_t now_ns)
+{
+    runtime->saturated_ns = now_ns;
+    runtime->saturated_busy_s = runtime->busy_s;
+}
+
 /* Starts another host when all have been busy for long enough to make up for loading it. */
 static void consider_growing(struct runtime *runtime, int64_t now_ns)
 {
@@ -266,8 +283,12 @@ static void consider_growing(struct runtime *runtime, int64_t now_ns)
         return;
     }
     runtime->last_saturated_ns = now_ns;
-    if (runtime->saturated_ns == 0) runtime->saturated_ns = now_ns;
+    if (runtime->saturated_ns == 0) begin_saturation(runtime, now_ns);
     if (now_ns - runtime->saturated_ns < MAX(runtime->load_ns, GROW_NS_MIN)) return;
+    if (!is_model_busy(runtime, now_ns)) {
+        begin_saturation(runtime, now_ns);
+        return;
+    }
     for (size_t i = 0; i < runtime->n_slots; i++) {
         struct slot *slot = &runtime->slots[i];
         if (slot->state != SLOT_NONE) continue;

@@ -119,9 +119,10 @@ static void test_every_float8(void **state)
             float value = float_from_float8((uint8_t)code, f->type);
             assert_same(expected, (double)value);
             if (!isnan(value)) assert_int_equal(float8_of(value), code);
-            if (isnan(value)) assert_true(isnan(float_from_float8((uint8_t)float8_of(value), f->type)));
-            double next =
-                by_definition((code + 1) & 255, f->exponent_bits, f->fraction_bits, f->bias, f->kind);
+            if (isnan(value))
+                assert_true(isnan(float_from_float8((uint8_t)float8_of(value), f->type)));
+            double next = by_definition((code + 1) & 255, f->exponent_bits, f->fraction_bits,
+                                        f->bias, f->kind);
             bool has_next = (code & 127) != 127 && isfinite(expected) && isfinite(next);
             if (has_next && expected != 0) check_rounding(code, expected, next, float8_of);
         }
