@@ -7,20 +7,6 @@
 #include "format/decode_json.h"
 #include "format/decode_text.h"
 
-#include <stdio.h>
-
-static const char *kind_text(yyjson_val *value)
-{
-    switch (yyjson_get_type(value)) {
-    case YYJSON_TYPE_NULL: return "null";
-    case YYJSON_TYPE_BOOL: return yyjson_get_bool(value) ? "true" : "false";
-    case YYJSON_TYPE_STR: return "a string";
-    case YYJSON_TYPE_ARR: return "a list";
-    case YYJSON_TYPE_OBJ: return "an object";
-    default: return "a number";
-    }
-}
-
 /* --- parsing --------------------------------------------------------------------------------------- */
 
 /* The tree of `text` in scratch->doc; NULL: the record failed. */
@@ -136,7 +122,7 @@ bool json_read(struct decoding *d, const struct reading *reading, struct slice t
     if (root == NULL) return false;
     if (!yyjson_is_obj(root)) {
         return decoding_fail(d, ERROR_WRONG_TYPE, "expected a JSON object, found %s",
-                             kind_text(root));
+                             json_kind_text(root));
     }
     if (reading->wants_all && !prepare_key_set(d, yyjson_obj_size(root), &n_slots)) return false;
     struct walk walk = walk_start(root, text);

@@ -5,7 +5,10 @@
 
 #include "format/decode_parts.h"
 
-/* All return false when the record failed. */
+/* "null", "true", "a string", "a list": for "found ...". */
+const char *json_kind_text(yyjson_val *value);
+
+/* The others return false when the record failed. */
 
 /* A number, string or literal. `label` names it in messages. */
 bool json_append_scalar(struct decoding *decoding, struct row *row, yyjson_val *value,

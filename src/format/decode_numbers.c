@@ -10,6 +10,9 @@
 #include <math.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
+#define HAS_BLOCKS true
+#else
+#define HAS_BLOCKS false
 #endif
 
 #define BLOCK 64
@@ -179,6 +182,16 @@ ALWAYS_INLINE size_t take_block(enum tensor_type type, const char *p, unsigned c
     return store_marked(type, p, out, room, ends, masks.space, false);
 }
 
+#else
+
+/* Without SSE2 numbers are read one by one. */
+ALWAYS_INLINE size_t take_block(enum tensor_type type, const char *p, unsigned char *out,
+                                size_t room, const char **ret_end, bool *ret_is_last)
+{
+    (void)type, (void)p, (void)out, (void)room, (void)ret_end, (void)ret_is_last;
+    return 0;
+}
+
 #endif
 
 ALWAYS_INLINE const char *take_list(struct row *row, enum tensor_type type, const char *first,
@@ -192,10 +205,9 @@ ALWAYS_INLINE const char *take_list(struct row *row, enum tensor_type type, cons
     if (*p == ']') return count == SIZE_MAX ? p + 1 : NULL;
     while (done < limit && !is_last) {
         size_t n = 0;
-#ifdef __SSE2__
         if (plain > 0) {
             plain--;
-        } else if (p - first >= 8) {
+        } else if (HAS_BLOCKS && p - first >= 8) {
             char tail[8 + BLOCK];
             const char *block = p, *end = p;
             if (last - p < BLOCK) { /* the record ends in it: the rest of the copy is no digit */
@@ -208,7 +220,6 @@ ALWAYS_INLINE const char *take_list(struct row *row, enum tensor_type type, cons
             if (n > 0 && !is_last && (unsigned char)*p <= ' ') p = skip_space(p);
             if (n == 0) plain = PLAIN_AFTER;
         }
-#endif
         if (n == 0) {
             p = store_any(row, type, out, p, last);
             if (p == NULL) return NULL;

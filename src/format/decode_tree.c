@@ -8,7 +8,7 @@
 
 #define NESTING_MAX (TENSOR_RANK_MAX + 1) /* a leading 1 more than the rank */
 
-static const char *found_text(yyjson_val *value)
+const char *json_kind_text(yyjson_val *value)
 {
     switch (yyjson_get_type(value)) {
     case YYJSON_TYPE_NULL: return "null";
@@ -94,7 +94,7 @@ bool json_append_scalar(struct decoding *d, struct row *row, yyjson_val *value, 
     }
     if (code == ERROR_OK) return true;
     if (code == ERROR_OUT_OF_RANGE) return decoding_fail_value(d, row, label, code, text, size);
-    const char *found = found_text(value);
+    const char *found = json_kind_text(value);
     if (code == ERROR_WRONG_TYPE && !yyjson_is_raw(value)) {
         return decoding_fail(d, code, "field '%s': expected a %s, found %s", label,
                              element_word(row->type, false), found);
@@ -124,7 +124,7 @@ static bool check_list(struct decoding *d, const struct row *row, yyjson_val *va
     const char *label = row->input->label, *words = element_word(row->type, true);
     if (!yyjson_is_arr(value)) {
         return decoding_fail(d, ERROR_WRONG_SHAPE, "field '%s': row %zu is %s, others are lists",
-                             label, index, found_text(value));
+                             label, index, json_kind_text(value));
     }
     size_t size = yyjson_arr_size(value);
     if (size == (size_t)shape->dims[level]) return true;
@@ -182,7 +182,7 @@ bool json_put_nested(struct decoding *d, struct row *row, yyjson_val *value)
         }
         expected_text(input, wanted, sizeof wanted);
         return decoding_fail(d, ERROR_WRONG_TYPE, "field '%s': expected %s, found %s", input->label,
-                             wanted, found_text(value));
+                             wanted, json_kind_text(value));
     }
     if (!shape_of_first(value, &found)) {
         return decoding_fail(d, ERROR_WRONG_SHAPE, "field '%s': lists are nested deeper than %d",
@@ -226,7 +226,7 @@ static bool base64_form(struct decoding *d, const struct row *row, yyjson_val *o
         *type = name == NULL ? TENSOR_UNDEFINED : tensor_type_of_name(name);
         if (tensor_type_bits(*type) == 0) {
             return decoding_fail(d, ERROR_WRONG_TYPE, "field '%s': unknown dtype %.40s", label,
-                                 name == NULL ? found_text(dtype) : name);
+                                 name == NULL ? json_kind_text(dtype) : name);
         }
     }
     if (tensor_type_bits(*type) == 0) {

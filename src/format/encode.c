@@ -2,12 +2,16 @@
 /* encode.c - the encoder: configuration checked and made ready once, then one call a record.
  *
  * Picks (argmax, topk) replace an output. With one such output their keys stand at the top level,
- * {"id":1,"label":"7","score":0.9}; with several, or where a kept field has such a name (with --keep
- * all: always), under the output's name, {"id":1,"label":7,"logits":{"label":"7","score":0.9}}. */
+ * {"id":1,"label":"7","score":0.9}; with several, or where another output or a kept field has such a
+ * name (with --keep all: always), under the output's name,
+ * {"id":1,"label":7,"logits":{"label":"7","score":0.9}}. So no key stands twice in a line. */
+#include "format/decode_text.h"
 #include "format/encode_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include <yyjson.h>
 
 #define CSV_CELLS_MAX 4096 /* a longer row is JSON text in one cell */
 
@@ -19,7 +23,7 @@ static bool is_float_type(enum tensor_type type)
            type == TENSOR_BFLOAT16;
 }
 
-static bool has_post(const struct post *post)
+bool has_post(const struct post *post)
 {
     return post->n_steps > 0 || post->pick != PICK_NONE;
 }
@@ -49,8 +53,9 @@ static tidemill_error *plan_output(struct encoder *encoder, const struct post *p
     plan->is_row_known = plan->row.rank >= 0 && shape_count(&plan->row, &plan->row_count);
     if (spec->kind == VALUE_TENSOR && is_float_type(spec->type)) plan->post = *post;
     if (has_post(&plan->post)) TRY(check_post(encoder, plan));
-    plan->is_cells =
-        plan->is_row_known && plan->row.rank <= 1 && plan->row_count <= CSV_CELLS_MAX;
+    plan->is_cells = plan->post.pick != PICK_NONE ? plan->row.rank == 1
+                                                  : plan->is_row_known && plan->row.rank <= 1 &&
+                                                        plan->row_count <= CSV_CELLS_MAX;
     buffer_byte(&key, ',');
     format_json_string(&key, spec->name, strlen(spec->name));
     buffer_byte(&key, ':');
@@ -58,16 +63,22 @@ static tidemill_error *plan_output(struct encoder *encoder, const struct post *p
         plan->key = (struct slice){arena_copy(&encoder->arena, key.data, key.size), key.size};
     buffer_free(&key);
     if (plan->key.data == NULL) return error_memory();
-    bool is_array =
-        encoder->config.format == FORMAT_NPY || encoder->config.format == FORMAT_NPZ;
+    bool is_array = encoder->config.format == FORMAT_NPY || encoder->config.format == FORMAT_NPZ;
+    plan->is_shape_fixed = is_array || (encoder->config.format == FORMAT_CSV && plan->is_cells);
     return is_array ? array_plan_output(plan) : NULL;
 }
 
-static bool is_kept(const struct encoder *encoder, const char *name)
+/* Whether a key stands in every record's line, or may: an output's or a kept field's name. */
+static bool is_in_use(const struct encoder *encoder, const char *name)
 {
-    if (encoder->config.keep_all) return true;
-    for (size_t i = 0; i < encoder->config.n_keep; i++)
-        if (strcmp(encoder->config.keep[i], name) == 0) return true;
+    const struct encoder_config *config = &encoder->config;
+    if (config->keep_all) return true;
+    for (size_t i = 0; i < config->n_keep; i++)
+        if (strcmp(config->keep[i], name) == 0) return true;
+    for (size_t i = 0; i < config->n_outputs; i++) {
+        bool is_replaced = encoder->outputs[i].post.pick != PICK_NONE;
+        if (!is_replaced && strcmp(config->outputs[i].name, name) == 0) return true;
+    }
     return false;
 }
 
@@ -80,24 +91,33 @@ static void decide_nesting(struct encoder *encoder)
     for (size_t i = 0; i < encoder->config.n_outputs; i++) {
         struct output_plan *plan = &encoder->outputs[i];
         bool is_taken = plan->post.pick == PICK_TOP_K
-                            ? is_kept(encoder, "top")
-                            : is_kept(encoder, "label") || is_kept(encoder, "score");
+                            ? is_in_use(encoder, "top")
+                            : is_in_use(encoder, "label") || is_in_use(encoder, "score");
         plan->is_nested = n_picks > 1 || is_taken;
     }
+}
+
+static bool is_taken(const struct encoder_config *config, const char *name)
+{
+    if (strcmp(name, "id") == 0) return true;
+    for (size_t i = 0; i < config->n_outputs; i++)
+        if (strcmp(name, config->outputs[i].name) == 0) return true;
+    return false;
 }
 
 static tidemill_error *check_names(const struct encoder *encoder)
 {
     const struct encoder_config *config = &encoder->config;
-    for (size_t k = 0; k < config->n_keep; k++) {
-        bool is_taken = strcmp(config->keep[k], "id") == 0;
-        for (size_t i = 0; i < config->n_outputs; i++)
-            is_taken |= strcmp(config->keep[k], config->outputs[i].name) == 0;
-        if (is_taken)
+    bool has_id = config->format != FORMAT_NPY && config->format != FORMAT_NPZ;
+    for (size_t i = 0; i < config->n_outputs && has_id; i++)
+        if (strcmp(config->outputs[i].name, "id") == 0)
             return error_new(ERROR_USAGE,
-                             "--keep %s: the output has a field of that name already",
+                             "the model has an output named 'id', and so has every record its id; "
+                             "choose other outputs with --output-name, or write .npz");
+    for (size_t k = 0; k < config->n_keep; k++)
+        if (is_taken(config, config->keep[k]))
+            return error_new(ERROR_USAGE, "--keep %s: the output has a field of that name already",
                              config->keep[k]);
-    }
     return NULL;
 }
 
@@ -111,18 +131,22 @@ static tidemill_error *check_arrays(const struct encoder *encoder)
                          config->n_outputs);
     if (config->n_keep > 0 || config->keep_all)
         return error_new(ERROR_USAGE, "--keep: arrays hold the model's outputs alone; use JSONL");
+    if (config->n_labels > 0)
+        return error_new(ERROR_USAGE, "--labels: arrays hold numbers alone; use JSONL or CSV");
     return NULL;
 }
 
 static tidemill_error *check_use_of_labels(const struct encoder *encoder, const struct post *post)
 {
     if (encoder->config.n_labels > 0 && post->pick == PICK_NONE)
-        return error_new(ERROR_USAGE, "--labels names classes for argmax or topk; add --post argmax");
+        return error_new(ERROR_USAGE,
+                         "--labels names classes for argmax or topk; add --post argmax");
     bool has_float = false;
     for (size_t i = 0; i < encoder->config.n_outputs; i++)
         has_float |= has_post(&encoder->outputs[i].post);
     if (has_post(post) && !has_float)
-        return error_new(ERROR_USAGE, "--post %s: no output of the model has floating-point numbers",
+        return error_new(ERROR_USAGE,
+                         "--post %s: no output of the model has floating-point numbers",
                          encoder->config.post);
     return NULL;
 }
@@ -152,6 +176,32 @@ static tidemill_error *check_csv(const struct encoder *encoder)
     return error_new(ERROR_USAGE, "--keep all with CSV output needs CSV input; name the fields");
 }
 
+/* The kept columns of a CSV file, with their keys spelled as the decoder does. */
+static tidemill_error *make_columns(struct encoder *encoder)
+{
+    const struct encoder_config *config = &encoder->config;
+    size_t n = config->keep_all ? config->schema->n_columns : config->n_keep;
+    const char *const *names = config->keep_all ? config->schema->columns : config->keep;
+    struct buffer key = {0};
+    encoder->columns = arena_calloc(&encoder->arena, n + 1, sizeof *encoder->columns);
+    if (encoder->columns == NULL) return error_memory();
+    for (size_t i = 0; i < n; i++) {
+        if (is_taken(config, names[i])) continue;
+        struct kept_column *column = &encoder->columns[encoder->n_columns++];
+        buffer_reset(&key, SIZE_MAX);
+        buffer_byte(&key, '"');
+        json_escape(&key, names[i], strlen(names[i]));
+        buffer_byte(&key, '"');
+        char *copy = key.is_failed ? NULL : arena_copy(&encoder->arena, key.data, key.size);
+        *column = (struct kept_column){names[i], {copy, key.size}};
+        if (copy == NULL) break;
+    }
+    bool is_short = n > 0 && encoder->n_columns > 0 &&
+                    encoder->columns[encoder->n_columns - 1].key.data == NULL;
+    buffer_free(&key);
+    return is_short ? error_memory() : NULL;
+}
+
 static tidemill_error *prepare(struct encoder *encoder)
 {
     struct post post;
@@ -169,6 +219,7 @@ static tidemill_error *prepare(struct encoder *encoder)
     decide_nesting(encoder);
     TRY(check_names(encoder));
     TRY(check_use_of_labels(encoder, &post));
+    if (config->format == FORMAT_CSV) TRY(make_columns(encoder));
     return make_labels(encoder);
 }
 
@@ -227,15 +278,31 @@ bool encoder_must_assemble(const struct encoder *encoder)
     return encoder->config.format == FORMAT_NPZ;
 }
 
-/* Whether a kept field would stand beside one of its own name. With --keep all it is left out. */
+static bool is_key_of(struct slice text, const char *name)
+{
+    return text.size == strlen(name) && memcmp(text.data, name, text.size) == 0;
+}
+
+static bool is_text_taken(const struct encoder *encoder, struct slice text)
+{
+    bool is_taken = is_key_of(text, "id");
+    for (size_t i = 0; i < encoder->config.n_outputs && !is_taken; i++)
+        is_taken = is_key_of(text, encoder->config.outputs[i].name);
+    return is_taken;
+}
+
+/* Whether a kept field would stand beside one of its own name. With --keep all it is left out,
+ * however its key is spelled. */
 static bool is_name_taken(const struct encoder *encoder, struct slice key)
 {
-    if (key.size == 4 && memcmp(key.data, "\"id\"", 4) == 0) return true;
-    for (size_t i = 0; i < encoder->config.n_outputs; i++) {
-        struct slice own = encoder->outputs[i].key; /* ,"name": */
-        if (own.size == key.size + 2 && memcmp(own.data + 1, key.data, key.size) == 0) return true;
-    }
-    return false;
+    struct slice text = {key.data + 1, key.size - 2};
+    if (memchr(text.data, '\\', text.size) == NULL) return is_text_taken(encoder, text);
+    yyjson_doc *doc = yyjson_read(key.data, key.size, 0);
+    yyjson_val *string = yyjson_doc_get_root(doc);
+    text = (struct slice){yyjson_get_str(string), yyjson_get_len(string)};
+    bool is_taken = text.data != NULL && is_text_taken(encoder, text);
+    yyjson_doc_free(doc);
+    return is_taken;
 }
 
 static enum error_code append_json(const struct encoder *encoder, struct encode_scratch *scratch,
@@ -267,16 +334,10 @@ enum error_code encoder_append_row(const struct encoder *encoder, struct encode_
     size_t start = out->size;
     scratch->message[0] = '\0';
     switch (encoder->config.format) {
-    case FORMAT_CSV:
-        code = csv_append_record(encoder, scratch, record, row, out);
-        break;
+    case FORMAT_CSV: code = csv_append_record(encoder, scratch, record, row, out); break;
     case FORMAT_NPY:
-    case FORMAT_NPZ:
-        code = array_append_record(encoder, scratch, row, out);
-        break;
-    default:
-        code = append_json(encoder, scratch, record, row, out);
-        break;
+    case FORMAT_NPZ: code = array_append_record(encoder, scratch, row, out); break;
+    default: code = append_json(encoder, scratch, record, row, out); break;
     }
     if (code == ERROR_OK) return ERROR_OK;
     out->size = start;

@@ -93,10 +93,7 @@ void csv_begin(const struct encoder *encoder, struct buffer *out)
 {
     const struct encoder_config *config = &encoder->config;
     buffer_text(out, "id");
-    for (size_t i = 0; i < config->n_keep; i++) append_name(out, config->keep[i]);
-    for (size_t i = 0; config->keep_all && i < config->schema->n_columns; i++)
-        if (strcmp(config->schema->columns[i], "id") != 0)
-            append_name(out, config->schema->columns[i]);
+    for (size_t i = 0; i < encoder->n_columns; i++) append_name(out, encoder->columns[i].name);
     for (size_t i = 0; i < config->n_outputs; i++) append_output_names(out, &encoder->outputs[i]);
     buffer_byte(out, '\n');
 }
@@ -145,6 +142,13 @@ static enum error_code append_vector(const struct encoder *encoder, struct encod
     if (scratch->cell.is_failed) return ERROR_MEMORY;
     if (code != ERROR_OK) return code;
     const char *p = scratch->cell.data + 1, *end = scratch->cell.data + scratch->cell.size - 1;
+    bool has_words = memchr(p, '"', (size_t)(end - p)) != NULL || /* strings, null */
+                     memchr(p, 'n', (size_t)(end - p)) != NULL;
+    if (p < end && !has_words) {
+        buffer_byte(out, ',');
+        buffer_append(out, p, (size_t)(end - p));
+        return ERROR_OK;
+    }
     while (p < end && code == ERROR_OK) {
         const char *start = p;
         for (bool is_quoted = false; p < end && (is_quoted || *p != ','); p++) {
@@ -160,15 +164,13 @@ static enum error_code append_vector(const struct encoder *encoder, struct encod
     return code;
 }
 
+/* Not finite only with a policy that lets it through. */
 static enum error_code append_score_cell(const struct encoder *encoder,
-                                         struct encode_scratch *scratch,
-                                         const struct output_plan *plan, double score, size_t place,
+                                         const struct output_plan *plan, double score,
                                          struct buffer *out)
 {
     buffer_byte(out, ',');
     if (!isfinite(score)) {
-        if (encoder->config.nonfinite == NONFINITE_ERROR)
-            return fail_nonfinite(scratch, plan->spec, score, place);
         if (encoder->config.nonfinite == NONFINITE_STRING)
             buffer_text(out, isnan(score) ? "NaN" : score > 0 ? "Infinity" : "-Infinity");
         return ERROR_OK;
@@ -189,10 +191,9 @@ static enum error_code append_picks(const struct encoder *encoder, struct encode
     size_t count;
     const double *numbers = row_numbers(scratch, &view, &plan->post, &count);
     if (numbers == NULL) return ERROR_MEMORY;
-    for (size_t k = 0; k < count && encoder->config.nonfinite == NONFINITE_ERROR; k++)
-        if (!isfinite(numbers[k])) return fail_nonfinite(scratch, plan->spec, numbers[k], k);
+    enum error_code code = check_numbers(encoder, scratch, plan, &view, numbers, count);
+    if (code != ERROR_OK) return code;
     size_t found = post_top(numbers, count, plan->post.k, scratch->places);
-    enum error_code code = ERROR_OK;
     for (size_t t = 0; t < plan->post.k && code == ERROR_OK; t++) {
         if (t >= found) {
             buffer_text(out, ",,");
@@ -205,7 +206,7 @@ static enum error_code append_picks(const struct encoder *encoder, struct encode
                             strlen(encoder->config.labels[place]));
         else
             buffer_printf(out, "%u", place);
-        code = append_score_cell(encoder, scratch, plan, numbers[place], place, out);
+        code = append_score_cell(encoder, plan, numbers[place], out);
     }
     return code;
 }
@@ -245,20 +246,20 @@ static enum error_code append_output(const struct encoder *encoder, struct encod
     if (plan->post.pick != PICK_NONE)
         return plan->is_cells ? append_picks(encoder, scratch, i, row, out)
                               : append_pick_json(encoder, scratch, i, row, out);
-    return plan->is_cells && plan->row.rank == 1
-               ? append_vector(encoder, scratch, i, row, out)
-               : append_value_cell(encoder, scratch, i, row, out);
+    return plan->is_cells && plan->row.rank == 1 ? append_vector(encoder, scratch, i, row, out)
+                                                 : append_value_cell(encoder, scratch, i, row, out);
 }
 
-/* The kept field of that name, or an empty cell. */
-static enum error_code append_kept(const struct record *record, const char *name,
-                                   struct buffer *out)
+/* The kept field of that column, or an empty cell. Fields mostly come in the columns' order: the
+ * search begins behind the one found last. */
+static enum error_code append_kept(const struct record *record, const struct kept_column *column,
+                                   size_t *at, struct buffer *out)
 {
-    size_t size = strlen(name);
     buffer_byte(out, ',');
-    for (size_t i = 0; i < record->n_kept; i++) {
+    for (size_t tried = 0; tried < record->n_kept; tried++) {
+        size_t i = *at < record->n_kept ? (*at)++ : (*at = 1, 0);
         struct slice key = record->kept[i].key;
-        if (key.size == size + 2 && memcmp(key.data + 1, name, size) == 0)
+        if (key.size == column->key.size && memcmp(key.data, column->key.data, key.size) == 0)
             return append_json_cell(out, record->kept[i].value);
     }
     return ERROR_OK;
@@ -269,11 +270,9 @@ enum error_code csv_append_record(const struct encoder *encoder, struct encode_s
 {
     const struct encoder_config *config = &encoder->config;
     enum error_code code = append_json_cell(out, record->id);
-    for (size_t i = 0; i < config->n_keep && code == ERROR_OK; i++)
-        code = append_kept(record, config->keep[i], out);
-    for (size_t i = 0; config->keep_all && i < config->schema->n_columns && code == ERROR_OK; i++)
-        if (strcmp(config->schema->columns[i], "id") != 0)
-            code = append_kept(record, config->schema->columns[i], out);
+    size_t at = 0;
+    for (size_t i = 0; i < encoder->n_columns && code == ERROR_OK; i++)
+        code = append_kept(record, &encoder->columns[i], &at, out);
     for (size_t i = 0; i < config->n_outputs && code == ERROR_OK; i++)
         code = append_output(encoder, scratch, i, row, out);
     buffer_byte(out, '\n');

@@ -14,6 +14,7 @@ struct json_writer {
     struct encode_scratch *scratch;
     const struct value_spec *spec;
     struct buffer *out;
+    const struct shape *shape; /* of the tensor being written, for messages */
 };
 
 /* --- one element ---------------------------------------------------------------------------------- */
@@ -22,16 +23,15 @@ struct json_writer {
 static enum error_code append_nonfinite(struct json_writer *w, double value, size_t place)
 {
     switch (w->encoder->config.nonfinite) {
-    case NONFINITE_NULL:
-        buffer_append(w->out, "null", 4);
-        return ERROR_OK;
+    case NONFINITE_NULL: buffer_append(w->out, "null", 4); return ERROR_OK;
     case NONFINITE_STRING:
-        buffer_text(w->out, isnan(value) ? "\"NaN\"" : value > 0 ? "\"Infinity\"" : "\"-Infinity\"");
+        buffer_text(w->out, isnan(value) ? "\"NaN\""
+                            : value > 0  ? "\"Infinity\""
+                                         : "\"-Infinity\"");
         return ERROR_OK;
-    case NONFINITE_ERROR:
-        break;
+    case NONFINITE_ERROR: break;
     }
-    return fail_nonfinite(w->scratch, w->spec, value, place);
+    return fail_nonfinite(w->scratch, w->spec, w->shape, value, place);
 }
 
 static enum error_code append_float(struct json_writer *w, float value, size_t place)
@@ -86,44 +86,26 @@ static enum error_code append_element(struct json_writer *w, enum tensor_type ty
                                       const unsigned char *data, size_t k, size_t place)
 {
     switch (type) {
-    case TENSOR_FLOAT:
-        return append_float(w, AT(float, data, k), place);
-    case TENSOR_DOUBLE:
-        return append_double(w, AT(double, data, k), place);
-    case TENSOR_FLOAT16:
-        return append_float(w, float_from_half(AT(uint16_t, data, k)), place);
-    case TENSOR_BFLOAT16:
-        return append_float(w, float_from_bfloat16(AT(uint16_t, data, k)), place);
+    case TENSOR_FLOAT: return append_float(w, AT(float, data, k), place);
+    case TENSOR_DOUBLE: return append_double(w, AT(double, data, k), place);
+    case TENSOR_FLOAT16: return append_float(w, float_from_half(AT(uint16_t, data, k)), place);
+    case TENSOR_BFLOAT16: return append_float(w, float_from_bfloat16(AT(uint16_t, data, k)), place);
     case TENSOR_FLOAT8E4M3FN:
     case TENSOR_FLOAT8E4M3FNUZ:
     case TENSOR_FLOAT8E5M2:
-    case TENSOR_FLOAT8E5M2FNUZ:
-        return append_float(w, float_from_float8(data[k], type), place);
-    case TENSOR_INT8:
-        return append_int64(w, AT(int8_t, data, k));
-    case TENSOR_INT16:
-        return append_int64(w, AT(int16_t, data, k));
-    case TENSOR_INT32:
-        return append_int64(w, AT(int32_t, data, k));
-    case TENSOR_INT64:
-        return append_int64(w, AT(int64_t, data, k));
-    case TENSOR_UINT8:
-        return append_uint64(w, data[k]);
-    case TENSOR_UINT16:
-        return append_uint64(w, AT(uint16_t, data, k));
-    case TENSOR_UINT32:
-        return append_uint64(w, AT(uint32_t, data, k));
-    case TENSOR_UINT64:
-        return append_uint64(w, AT(uint64_t, data, k));
-    case TENSOR_UINT4:
-        return append_uint64(w, half_byte(data, k));
-    case TENSOR_INT4:
-        return append_int64(w, (int64_t)(half_byte(data, k) ^ 8u) - 8);
-    case TENSOR_BOOL:
-        buffer_text(w->out, data[k] != 0 ? "true" : "false");
-        return ERROR_OK;
-    default:
-        return ERROR_UNSUPPORTED;
+    case TENSOR_FLOAT8E5M2FNUZ: return append_float(w, float_from_float8(data[k], type), place);
+    case TENSOR_INT8: return append_int64(w, AT(int8_t, data, k));
+    case TENSOR_INT16: return append_int64(w, AT(int16_t, data, k));
+    case TENSOR_INT32: return append_int64(w, AT(int32_t, data, k));
+    case TENSOR_INT64: return append_int64(w, AT(int64_t, data, k));
+    case TENSOR_UINT8: return append_uint64(w, data[k]);
+    case TENSOR_UINT16: return append_uint64(w, AT(uint16_t, data, k));
+    case TENSOR_UINT32: return append_uint64(w, AT(uint32_t, data, k));
+    case TENSOR_UINT64: return append_uint64(w, AT(uint64_t, data, k));
+    case TENSOR_UINT4: return append_uint64(w, half_byte(data, k));
+    case TENSOR_INT4: return append_int64(w, (int64_t)(half_byte(data, k) ^ 8u) - 8);
+    case TENSOR_BOOL: buffer_text(w->out, data[k] != 0 ? "true" : "false"); return ERROR_OK;
+    default: return ERROR_UNSUPPORTED;
     }
 }
 
@@ -143,86 +125,90 @@ static enum error_code append_string(struct json_writer *w, const unsigned char 
 
 /* --- tensors --------------------------------------------------------------------------------------- */
 
-static enum error_code append_floats(struct json_writer *w, const unsigned char *data, size_t n)
+/* Arrays around the last dimension: `items` stretches of it, spans[d] of them in one array of
+ * dimension d. Where an outer dimension is 0, what is inside it has no items: is_cut, and each item is
+ * an empty array. */
+struct nest {
+    int32_t rank;
+    size_t spans[TENSOR_RANK_MAX];
+    size_t items;
+    bool is_cut;
+};
+
+static struct nest nest_of(const struct shape *shape)
+{
+    struct nest nest = {.items = 1};
+    while (nest.rank < shape->rank - 1 && shape->dims[nest.rank] > 0) nest.rank++;
+    nest.is_cut = nest.rank < shape->rank - 1;
+    for (int32_t d = nest.rank; d-- > 0;) nest.spans[d] = nest.items *= (size_t)shape->dims[d];
+    return nest;
+}
+
+static void open_item(struct json_writer *w, const struct nest *nest, size_t item)
+{
+    if (item > 0) buffer_byte(w->out, ',');
+    for (int32_t d = 0; d < nest->rank; d++)
+        if (item % nest->spans[d] == 0) buffer_byte(w->out, '[');
+    if (nest->is_cut) buffer_append(w->out, "[]", 2);
+}
+
+static void close_item(struct json_writer *w, const struct nest *nest, size_t item)
+{
+    for (int32_t d = nest->rank; d-- > 0;)
+        if ((item + 1) % nest->spans[d] == 0) buffer_byte(w->out, ']');
+}
+
+/* False: nothing is written, a number is not finite or memory short; the slow way will say. */
+static bool append_floats(struct json_writer *w, const unsigned char *data, size_t n)
 {
     char *text = buffer_reserve(w->out, n * NUMBER_BYTES_MAX + 2);
-    if (text == NULL) return ERROR_MEMORY;
+    if (text == NULL) return false;
     char *start = text;
     *text++ = '[';
     for (size_t k = 0; k < n; k++) {
         float value = AT(float, data, k);
-        if (!isfinite(value)) return ERROR_NOT_FINITE; /* not written yet: the slow way will say */
+        if (!isfinite(value)) return false;
         text = format_float(text, value);
         *text++ = ',';
     }
     text -= n > 0;
     *text++ = ']';
     w->out->size += (size_t)(text - start);
-    return ERROR_OK;
+    return true;
 }
 
-/* What comes before element k of a tensor and behind it: brackets where stretches begin and end.
- * `strides[d]` elements make one item of dimension d. */
-static void open_brackets(struct json_writer *w, const struct shape *shape, const size_t *strides,
-                          size_t k)
+/* `n` elements from the `first` on, as an array. Strings: from `*data` on. */
+static enum error_code append_run(struct json_writer *w, enum tensor_type type,
+                                  const unsigned char **data, const unsigned char *end,
+                                  size_t first, size_t n)
 {
-    if (k > 0) buffer_byte(w->out, ',');
-    for (int32_t d = 0; d < shape->rank; d++)
-        if (k % (strides[d] * (size_t)shape->dims[d]) == 0) buffer_byte(w->out, '[');
-}
-
-static void close_brackets(struct json_writer *w, const struct shape *shape, const size_t *strides,
-                           size_t k)
-{
-    for (int32_t d = shape->rank; d-- > 0;)
-        if ((k + 1) % (strides[d] * (size_t)shape->dims[d]) == 0) buffer_byte(w->out, ']');
-}
-
-static void append_empty(struct json_writer *w, const struct shape *shape)
-{
-    int32_t depth = 0; /* [2, 0]: the outer dimension is seen, the empty one has no items */
-    while (depth < shape->rank && shape->dims[depth] > 0) depth++;
-    size_t items = 1;
-    for (int32_t d = 0; d < depth; d++) items *= (size_t)shape->dims[d];
-    if (depth == 0 || items > 4096) {
-        buffer_text(w->out, "[]");
-        return;
+    enum error_code code = ERROR_OK;
+    if (type == TENSOR_FLOAT && append_floats(w, *data + first * sizeof(float), n)) return code;
+    buffer_byte(w->out, '[');
+    for (size_t k = first; k < first + n && code == ERROR_OK; k++) {
+        if (k > first) buffer_byte(w->out, ',');
+        code = type == TENSOR_STRING ? append_string(w, data, end)
+                                     : append_element(w, type, *data, k, k);
     }
-    size_t strides[TENSOR_RANK_MAX];
-    struct shape outer = *shape;
-    outer.rank = depth;
-    for (int32_t d = depth; d-- > 0;)
-        strides[d] = d == depth - 1 ? 1 : strides[d + 1] * (size_t)shape->dims[d + 1];
-    for (size_t k = 0; k < items; k++) {
-        open_brackets(w, &outer, strides, k);
-        buffer_text(w->out, "[]");
-        close_brackets(w, &outer, strides, k);
-    }
+    buffer_byte(w->out, ']');
+    return code;
 }
 
 static enum error_code append_tensor(struct json_writer *w, enum tensor_type type,
                                      const struct shape *shape, const unsigned char *data,
                                      const unsigned char *end)
 {
-    size_t count = 0, strides[TENSOR_RANK_MAX];
+    w->shape = shape;
+    if (shape->rank == 0)
+        return type == TENSOR_STRING ? append_string(w, &data, end)
+                                     : append_element(w, type, data, 0, 0);
+    struct nest nest = nest_of(shape);
+    size_t n = (size_t)shape->dims[shape->rank - 1];
     enum error_code code = ERROR_OK;
-    if (!shape_count(shape, &count)) return ERROR_MODEL_ERROR;
-    if (count == 0) {
-        append_empty(w, shape);
-        return ERROR_OK;
-    }
-    if (type == TENSOR_FLOAT && shape->rank == 1) {
-        code = append_floats(w, data, count);
-        if (code != ERROR_NOT_FINITE) return code;
-        code = ERROR_OK;
-    }
-    for (int32_t d = shape->rank; d-- > 0;)
-        strides[d] = d == shape->rank - 1 ? 1 : strides[d + 1] * (size_t)shape->dims[d + 1];
-    for (size_t k = 0; k < count && code == ERROR_OK; k++) {
-        open_brackets(w, shape, strides, k);
-        code = type == TENSOR_STRING ? append_string(w, &data, end)
-                                     : append_element(w, type, data, k, k);
-        close_brackets(w, shape, strides, k);
+    for (size_t item = 0; item < nest.items && code == ERROR_OK; item++) {
+        open_item(w, &nest, item);
+        if (!nest.is_cut) code = append_run(w, type, &data, end, item * n, n);
+        close_item(w, &nest, item);
     }
     return code;
 }
@@ -240,6 +226,7 @@ static enum error_code append_map(struct json_writer *w, const struct value *map
     const unsigned char *key = keys->data, *text = values->data;
     size_t count = 0;
     enum error_code code = shape_count(&keys->shape, &count) ? ERROR_OK : ERROR_MODEL_ERROR;
+    w->shape = &values->shape;
     buffer_byte(w->out, '{');
     for (size_t k = 0; k < count && code == ERROR_OK; k++) {
         if (k > 0) buffer_byte(w->out, ',');
@@ -262,9 +249,9 @@ static enum error_code append_map(struct json_writer *w, const struct value *map
 
 static enum error_code append_simple(struct json_writer *w, const struct value *value)
 {
-    return value->kind == VALUE_MAP ? append_map(w, value)
-                                    : append_tensor(w, value->type, &value->shape, value->data,
-                                                    end_of(value));
+    return value->kind == VALUE_MAP
+               ? append_map(w, value)
+               : append_tensor(w, value->type, &value->shape, value->data, end_of(value));
 }
 
 /* ONNX has no sequences of sequences. */
@@ -299,19 +286,21 @@ static enum error_code append_score(struct json_writer *w, double score, size_t 
                                           : append_float(w, (float)score, place);
 }
 
-static enum error_code append_processed(struct json_writer *w, const struct row_view *view,
-                                        const double *numbers, size_t count)
+static enum error_code append_processed(struct json_writer *w, const struct shape *shape,
+                                        const double *numbers)
 {
-    size_t strides[TENSOR_RANK_MAX];
-    const struct shape *shape = &view->shape;
+    struct nest nest = nest_of(shape);
+    size_t n = (size_t)shape->dims[shape->rank - 1];
     enum error_code code = ERROR_OK;
-    if (count == 0) append_empty(w, shape);
-    for (int32_t d = shape->rank; d-- > 0;)
-        strides[d] = d == shape->rank - 1 ? 1 : strides[d + 1] * (size_t)shape->dims[d + 1];
-    for (size_t k = 0; k < count && code == ERROR_OK; k++) {
-        open_brackets(w, shape, strides, k);
-        code = append_score(w, numbers[k], k);
-        close_brackets(w, shape, strides, k);
+    for (size_t item = 0; item < nest.items && code == ERROR_OK; item++) {
+        open_item(w, &nest, item);
+        if (!nest.is_cut) buffer_byte(w->out, '[');
+        for (size_t k = item * n; k < (item + 1) * n && !nest.is_cut && code == ERROR_OK; k++) {
+            if (k > item * n) buffer_byte(w->out, ',');
+            code = append_score(w, numbers[k], k);
+        }
+        if (!nest.is_cut) buffer_byte(w->out, ']');
+        close_item(w, &nest, item);
     }
     return code;
 }
@@ -334,33 +323,35 @@ static enum error_code append_top(struct json_writer *w, const double *numbers, 
     return code;
 }
 
-/* One thing for each stretch of the last dimension; an array of them where there are several. */
 enum part { PART_LABEL, PART_SCORE, PART_TOP };
 
+/* What is picked from one stretch of `n` numbers. */
+static enum error_code append_pick(struct json_writer *w, const double *numbers, size_t n,
+                                   const struct post *post, enum part part)
+{
+    if (part == PART_TOP) return append_top(w, numbers, n, post);
+    if (post_top(numbers, n, 1, w->scratch->places) == 0) {
+        buffer_append(w->out, "null", 4);
+        return ERROR_OK;
+    }
+    uint32_t place = w->scratch->places[0];
+    if (part == PART_SCORE) return append_score(w, numbers[place], place);
+    json_append_label(w->encoder, place, w->out);
+    return ERROR_OK;
+}
+
+/* One pick for each stretch of the last dimension, in arrays of the outer dimensions. */
 static enum error_code append_part(struct json_writer *w, const struct row_view *view,
                                    const struct post *post, const double *numbers, enum part part)
 {
-    size_t outer, n;
+    struct nest nest = nest_of(&view->shape);
+    size_t n = (size_t)view->shape.dims[view->shape.rank - 1];
     enum error_code code = ERROR_OK;
-    bool is_array = view->shape.rank > 1;
-    row_stretches(&view->shape, &outer, &n);
-    if (is_array) buffer_byte(w->out, '[');
-    for (size_t r = 0; r < outer && code == ERROR_OK; r++) {
-        const double *stretch = numbers + r * n;
-        if (r > 0) buffer_byte(w->out, ',');
-        if (part == PART_TOP) {
-            code = append_top(w, stretch, n, post);
-            continue;
-        }
-        post_top(stretch, n, 1, w->scratch->places);
-        uint32_t place = w->scratch->places[0];
-        if (part == PART_LABEL)
-            json_append_label(w->encoder, place, w->out);
-        else
-            code = append_score(w, stretch[place], place);
+    for (size_t item = 0; item < nest.items && code == ERROR_OK; item++) {
+        open_item(w, &nest, item);
+        if (!nest.is_cut) code = append_pick(w, numbers + item * n, n, post, part);
+        close_item(w, &nest, item);
     }
-    if (is_array) buffer_byte(w->out, ']');
-    if (!is_array && outer == 0) buffer_text(w->out, "null");
     return code;
 }
 
@@ -387,21 +378,7 @@ static enum error_code append_picks(struct json_writer *w, const struct row_view
     return code;
 }
 
-/* A NaN among the numbers fails the record even where a pick would pass over it. */
-static enum error_code check_finite(struct json_writer *w, const double *numbers, size_t count)
-{
-    if (w->encoder->config.nonfinite != NONFINITE_ERROR) return ERROR_OK;
-    for (size_t k = 0; k < count; k++)
-        if (!isfinite(numbers[k])) return fail_nonfinite(w->scratch, w->spec, numbers[k], k);
-    return ERROR_OK;
-}
-
 /* --- the ways in ------------------------------------------------------------------------------------------ */
-
-static bool is_processed(const struct output_plan *plan)
-{
-    return plan->post.n_steps > 0 || plan->post.pick != PICK_NONE;
-}
 
 static enum error_code append_plain(struct json_writer *w, const struct row_view *view)
 {
@@ -414,13 +391,14 @@ enum error_code json_append_value(const struct encoder *encoder, struct encode_s
                                   size_t i, uint32_t row, struct buffer *out)
 {
     const struct output_plan *plan = &encoder->outputs[i];
-    struct json_writer w = {encoder, scratch, plan->spec, out};
     struct row_view view = row_view_of(encoder, scratch, i, row);
+    struct json_writer w = {encoder, scratch, plan->spec, out, &view.shape};
     size_t count;
-    if (!is_processed(plan)) return append_plain(&w, &view);
+    if (!has_post(&plan->post)) return append_plain(&w, &view);
     const double *numbers = row_numbers(scratch, &view, &plan->post, &count);
     if (numbers == NULL) return ERROR_MEMORY;
-    return append_processed(&w, &view, numbers, count);
+    enum error_code code = check_numbers(encoder, scratch, plan, &view, numbers, count);
+    return code != ERROR_OK ? code : append_processed(&w, &view.shape, numbers);
 }
 
 enum error_code json_append_output(const struct encoder *encoder, struct encode_scratch *scratch,
@@ -431,11 +409,11 @@ enum error_code json_append_output(const struct encoder *encoder, struct encode_
         buffer_append(out, plan->key.data, plan->key.size);
         return json_append_value(encoder, scratch, i, row, out);
     }
-    struct json_writer w = {encoder, scratch, plan->spec, out};
     struct row_view view = row_view_of(encoder, scratch, i, row);
+    struct json_writer w = {encoder, scratch, plan->spec, out, &view.shape};
     size_t count;
     const double *numbers = row_numbers(scratch, &view, &plan->post, &count);
     if (numbers == NULL) return ERROR_MEMORY;
-    enum error_code code = check_finite(&w, numbers, count);
+    enum error_code code = check_numbers(encoder, scratch, plan, &view, numbers, count);
     return code != ERROR_OK ? code : append_picks(&w, &view, plan, numbers);
 }

@@ -15,15 +15,23 @@
 /* How one output is written. */
 struct output_plan {
     const struct value_spec *spec;
-    struct shape row;      /* as declared; rank -1 or dims -1 where not known */
-    bool is_row_known;     /* every dimension is */
-    size_t row_count;      /* elements, when known */
-    struct post post;      /* no steps and no pick where --post does not apply */
-    bool is_nested;        /* picks stand under the output's name */
-    struct slice key;      /* JSON: ,"name": */
-    bool is_cells;         /* CSV: one cell an element; else JSON text in one cell */
+    struct shape row;        /* as declared; rank -1 or dims -1 where not known */
+    bool is_row_known;       /* every dimension is */
+    size_t row_count;        /* elements, when known */
+    struct post post;        /* no steps and no pick where --post does not apply */
+    bool is_nested;          /* picks stand under the output's name */
+    struct slice key;        /* JSON: ,"name": */
+    bool is_cells;           /* CSV: one cell an element or pick; else JSON text in one cell */
+    bool is_shape_fixed;     /* an answer of another shape than declared cannot be written */
     enum tensor_type stored; /* .npy/.npz: the element type written */
-    size_t stored_bytes;     /* of one record */
+    struct shape stored_row; /* of one record */
+    size_t stored_count, stored_bytes;
+};
+
+/* CSV: a column of kept values. */
+struct kept_column {
+    const char *name;
+    struct slice key; /* as the decoder gives it: JSON text */
 };
 
 struct encoder {
@@ -31,6 +39,8 @@ struct encoder {
     struct arena arena;
     struct output_plan *outputs;
     struct slice *labels; /* as JSON strings */
+    struct kept_column *columns;
+    size_t n_columns;
 };
 
 /* One record's part of one output. */
@@ -63,6 +73,12 @@ double *row_numbers(struct encode_scratch *scratch, const struct row_view *view,
                     const struct post *post, size_t *ret_count);
 /* Splits a row for a pick: `n` numbers in the last dimension, `outer` stretches of them. */
 void row_stretches(const struct shape *shape, size_t *ret_outer, size_t *ret_n);
+/* Whether numbers from row_numbers may be written or picked from: with the policy ERROR none may be
+ * NaN or infinite. The message names the place in the model's answer, not in what steps made of it. */
+enum error_code check_numbers(const struct encoder *encoder, struct encode_scratch *scratch,
+                              const struct output_plan *plan, const struct row_view *view,
+                              const double *numbers, size_t count);
+bool has_post(const struct post *post);
 
 /* Appends ,"name":value or the picks. Errors as in encoder_append_row. */
 enum error_code json_append_output(const struct encoder *encoder, struct encode_scratch *scratch,
@@ -82,8 +98,9 @@ enum error_code array_append_record(const struct encoder *encoder, struct encode
                                     uint32_t row, struct buffer *out);
 void array_append_failed(const struct output_plan *plan, struct buffer *out);
 
-/* "output 'logits' has NaN at [3]" into scratch->message; returns ERROR_OUTPUT_NOT_FINITE. */
+/* "output 'logits' has NaN at [3]" into scratch->message; returns ERROR_OUTPUT_NOT_FINITE. `shape`
+ * is the record's part's, `place` an index into it. */
 enum error_code fail_nonfinite(struct encode_scratch *scratch, const struct value_spec *spec,
-                               double value, size_t place);
+                               const struct shape *shape, double value, size_t place);
 
 #endif

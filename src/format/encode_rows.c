@@ -52,11 +52,59 @@ static enum error_code index_strings(struct encode_scratch *scratch, size_t i, s
     return ERROR_OK;
 }
 
-static enum error_code wrong_count(struct encode_scratch *scratch, const char *name, long long found,
-                                   size_t expected)
+static enum error_code wrong_count(struct encode_scratch *scratch, const char *name,
+                                   long long found, size_t expected)
 {
-    snprintf(scratch->message, sizeof scratch->message,
-             "output '%s' has %lld rows for %zu records", name, found, expected);
+    snprintf(scratch->message, sizeof scratch->message, "output '%s' has %lld rows for %zu records",
+             name, found, expected);
+    return ERROR_MODEL_ERROR;
+}
+
+/* The record's part of a tensor, by the answer's own shape. */
+static struct shape row_shape(const struct encoder *encoder, const struct value *value)
+{
+    struct shape shape = value->shape;
+    if (!encoder->config.is_batched) return shape;
+    shape.rank--;
+    for (int32_t d = 0; d < shape.rank; d++) shape.dims[d] = value->shape.dims[d + 1];
+    return shape;
+}
+
+static bool is_as_declared(const struct shape *declared, const struct shape *found)
+{
+    if (declared->rank != found->rank) return false;
+    for (int32_t d = 0; d < found->rank; d++)
+        if (declared->dims[d] >= 0 && declared->dims[d] != found->dims[d]) return false;
+    return true;
+}
+
+/* Shapes may differ from what the model declares, and may be declared as unknown; but columns, array
+ * rows, and classes with names are counted beforehand. */
+static enum error_code check_row_shape(const struct encoder *encoder,
+                                       struct encode_scratch *scratch, size_t i)
+{
+    const struct output_plan *plan = &encoder->outputs[i];
+    struct shape shape = row_shape(encoder, &scratch->values[i]);
+    char *message = scratch->message;
+    size_t size = sizeof scratch->message, n_labels = encoder->config.n_labels;
+    if (plan->is_shape_fixed && !is_as_declared(&plan->row, &shape)) {
+        char found[96], declared[96];
+        shape_text(&shape, NULL, found, sizeof found);
+        shape_text(&plan->row, NULL, declared, sizeof declared);
+        snprintf(message, size, "output '%s' has shape %s a record, the model declares %s",
+                 plan->spec->name, found, declared);
+        return ERROR_MODEL_ERROR;
+    }
+    if (!has_post(&plan->post)) return ERROR_OK;
+    if (shape.rank == 0) {
+        snprintf(message, size, "output '%s' is one number a record, --post works over a dimension",
+                 plan->spec->name);
+        return ERROR_MODEL_ERROR;
+    }
+    size_t n_classes = (size_t)shape.dims[shape.rank - 1];
+    if (plan->post.pick == PICK_NONE || n_labels == 0 || n_classes == n_labels) return ERROR_OK;
+    snprintf(message, size, "output '%s' has %zu classes, --labels has %zu names", plan->spec->name,
+             n_classes, n_labels);
     return ERROR_MODEL_ERROR;
 }
 
@@ -81,9 +129,11 @@ static enum error_code check_value(const struct encoder *encoder, struct encode_
         return wrong_count(scratch, spec->name, value->n_children, expected);
     if (is_batched && value->kind == VALUE_MAP && expected != 1)
         return wrong_count(scratch, spec->name, 1, expected);
-    if (value->kind == VALUE_TENSOR && value->type == TENSOR_STRING)
+    if (value->kind != VALUE_TENSOR) return ERROR_OK;
+    enum error_code code = check_row_shape(encoder, scratch, i);
+    if (code == ERROR_OK && value->type == TENSOR_STRING)
         return index_strings(scratch, i, is_batched ? expected : 1);
-    return ERROR_OK;
+    return code;
 }
 
 enum error_code encoder_set_values(const struct encoder *encoder, struct encode_scratch *scratch,
@@ -113,14 +163,12 @@ static struct row_view tensor_row(const struct encoder *encoder,
     struct row_view view = {.value = value,
                             .data = value->data,
                             .end = value->data + value->bytes,
-                            .shape = value->shape};
-    if (value->type == TENSOR_STRING)
-        view.data += scratch->string_rows[i][encoder->config.is_batched ? row : 0];
+                            .shape = row_shape(encoder, value)};
     if (!encoder->config.is_batched) return view;
-    size_t n_rows = (size_t)value->shape.dims[0];
-    view.shape.rank--;
-    for (int32_t d = 0; d < view.shape.rank; d++) view.shape.dims[d] = value->shape.dims[d + 1];
-    if (value->type != TENSOR_STRING) view.data += value->bytes / n_rows * row;
+    if (value->type == TENSOR_STRING)
+        view.data += scratch->string_rows[i][row];
+    else
+        view.data += value->bytes / (size_t)value->shape.dims[0] * row;
     return view;
 }
 
@@ -143,20 +191,15 @@ static double number_at(const unsigned char *data, enum tensor_type type, size_t
     double number;
     uint16_t half;
     switch (type) {
-    case TENSOR_FLOAT:
-        memcpy(&single, data + 4 * k, sizeof single);
-        return (double)single;
-    case TENSOR_DOUBLE:
-        memcpy(&number, data + 8 * k, sizeof number);
-        return number;
+    case TENSOR_FLOAT: memcpy(&single, data + 4 * k, sizeof single); return (double)single;
+    case TENSOR_DOUBLE: memcpy(&number, data + 8 * k, sizeof number); return number;
     case TENSOR_FLOAT16:
         memcpy(&half, data + 2 * k, sizeof half);
         return (double)float_from_half(half);
     case TENSOR_BFLOAT16:
         memcpy(&half, data + 2 * k, sizeof half);
         return (double)float_from_bfloat16(half);
-    default:
-        return (double)NAN;
+    default: return (double)NAN;
     }
 }
 
@@ -188,10 +231,40 @@ double *row_numbers(struct encode_scratch *scratch, const struct row_view *view,
     return scratch->numbers != NULL ? scratch->numbers : &nothing;
 }
 
-enum error_code fail_nonfinite(struct encode_scratch *scratch, const struct value_spec *spec,
-                               double value, size_t place)
+enum error_code check_numbers(const struct encoder *encoder, struct encode_scratch *scratch,
+                              const struct output_plan *plan, const struct row_view *view,
+                              const double *numbers, size_t count)
 {
-    snprintf(scratch->message, sizeof scratch->message, "output '%s' has %s at [%zu]", spec->name,
-             isnan(value) ? "NaN" : "infinity", place);
+    if (encoder->config.nonfinite != NONFINITE_ERROR) return ERROR_OK;
+    size_t place = 0;
+    while (place < count && isfinite(numbers[place])) place++;
+    if (place == count) return ERROR_OK;
+    double value = numbers[place];
+    for (size_t k = 0; k < count; k++) { /* softmax spreads one NaN over its whole stretch */
+        double own = number_at(view->data, view->value->type, k);
+        if (isfinite(own)) continue;
+        place = k;
+        value = own;
+        break;
+    }
+    return fail_nonfinite(scratch, plan->spec, &view->shape, value, place);
+}
+
+enum error_code fail_nonfinite(struct encode_scratch *scratch, const struct value_spec *spec,
+                               const struct shape *shape, double value, size_t place)
+{
+    struct shape index = *shape;
+    char text[96] = "";
+    for (int32_t d = index.rank; d-- > 0;) {
+        size_t dim = (size_t)MAX(shape->dims[d], INT64_C(1));
+        index.dims[d] = (int64_t)(place % dim);
+        place /= dim;
+    }
+    if (index.rank > 0) shape_text(&index, NULL, text, sizeof text);
+    snprintf(scratch->message, sizeof scratch->message, "output '%s' has %s%s%s", spec->name,
+             isnan(value) ? "NaN"
+             : value > 0  ? "infinity"
+                          : "-infinity",
+             index.rank > 0 ? " at " : "", text);
     return ERROR_OUTPUT_NOT_FINITE;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* error_line.c - a failed record as a line of the error sink, with enough of it to run it again. */
 #include "format/csv.h"
+#include "format/decode_text.h"
 #include "format/encode.h"
 
 #include <inttypes.h>
@@ -29,22 +30,42 @@ static void append_bytes(struct buffer *out, struct slice bytes)
     buffer_byte(out, '"');
 }
 
+/* Valid JSON without the white space between its tokens: a CR among it would look like a line's end
+ * to some readers. Numbers and strings stay as they are spelled. */
+static void append_compact(struct buffer *out, struct slice json)
+{
+    const char *p = json.data, *end = json.data + json.size;
+    while (p < end) {
+        p = json_skip_space(p, end);
+        const char *start = p;
+        while (p < end && strchr(" \t\r\n", *p) == NULL)
+            p = *p == '"' ? json_skip_string(p, end) : p + 1;
+        buffer_append(out, start, (size_t)(p - start));
+    }
+}
+
+/* Of text that was cut anywhere: without the first bytes of a character that lost its last ones. */
+static struct slice without_torn_end(struct slice text)
+{
+    for (size_t n = 1; n <= 3 && n <= text.size; n++) {
+        unsigned char byte = (unsigned char)text.data[text.size - n];
+        if ((byte & 0xc0) == 0x80) continue;
+        size_t length = byte < 0xc2 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+        return (struct slice){text.data, length > n ? text.size - n : text.size};
+    }
+    return text;
+}
+
 /* A whole JSON value goes in as it is, but on one line. Only what yyjson accepts is JSON; nesting
  * beyond the limit is text. */
 static bool append_json(struct buffer *out, struct slice bytes)
 {
-    size_t depth = 0, deepest = 0;
-    for (size_t i = 0; i < bytes.size; i++) {
-        depth += bytes.data[i] == '[' || bytes.data[i] == '{';
-        depth -= depth > 0 && (bytes.data[i] == ']' || bytes.data[i] == '}');
-        deepest = MAX(deepest, depth);
-    }
-    if (deepest > JSON_DEPTH_MAX) return false;
+    if (json_depth(bytes.data, bytes.size, JSON_DEPTH_MAX) > JSON_DEPTH_MAX) return false;
     yyjson_doc *doc = yyjson_read(bytes.data, bytes.size, YYJSON_READ_NUMBER_AS_RAW);
     if (doc == NULL) return false;
     yyjson_doc_free(doc);
     buffer_text(out, ",\"record\":");
-    buffer_append(out, bytes.data, bytes.size);
+    append_compact(out, bytes);
     return true;
 }
 
@@ -108,7 +129,7 @@ static void append_record(struct buffer *out, const struct source_schema *schema
 {
     bool is_done = false;
     if (raw->error == ERROR_RECORD_TOO_LONG) {
-        append_bytes(out, raw->bytes);
+        append_bytes(out, without_torn_end(raw->bytes));
         buffer_printf(out, ",\"record_truncated\":true,\"record_size\":%" PRIu64, raw->size);
         return;
     }
@@ -123,6 +144,7 @@ void error_line_append(struct buffer *out, const struct source_schema *schema,
                        const struct raw_record *raw, const char *input_path, uint64_t index,
                        struct slice id, enum error_code code, const char *message)
 {
+    if (message == NULL) message = error_code_sentence(code);
     buffer_text(out, "{\"id\":");
     if (id.size > 0)
         buffer_append(out, id.data, id.size);

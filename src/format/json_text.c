@@ -1,33 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* json_text.c - text as a JSON string, and bytes as base64 (RFC 4648, with padding). */
+#include "format/decode_text.h"
 #include "format/encode.h"
-
-/* Length of the well-formed UTF-8 sequence at p (Unicode 15, table 3-7); 0: there is none. */
-static size_t utf8_length(const unsigned char *p, size_t left)
-{
-    if (p[0] < 0x80) return 1;
-    if (p[0] < 0xc2 || p[0] > 0xf4) return 0;
-    size_t length = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    if (left < length) return 0;
-    unsigned char low = 0x80, high = 0xbf;
-    if (p[0] == 0xe0) low = 0xa0;
-    if (p[0] == 0xed) high = 0x9f; /* no surrogates */
-    if (p[0] == 0xf0) low = 0x90;
-    if (p[0] == 0xf4) high = 0x8f;
-    if (p[1] < low || p[1] > high) return 0;
-    for (size_t i = 2; i < length; i++)
-        if ((p[i] & 0xc0) != 0x80) return 0;
-    return length;
-}
 
 bool format_is_utf8(const char *text, size_t size)
 {
-    const unsigned char *p = (const unsigned char *)text;
-    for (size_t i = 0, length; i < size; i += length) {
-        length = utf8_length(p + i, size - i);
-        if (length == 0) return false;
-    }
-    return true;
+    return text_is_utf8(text, size);
 }
 
 static void append_escaped(struct buffer *out, unsigned char byte)
@@ -44,26 +22,41 @@ static void append_escaped(struct buffer *out, unsigned char byte)
     }
 }
 
+/* Whether none of eight bytes needs a closer look: a quote, a backslash, a control character, or one
+ * that is not ASCII. Per byte, x - 1 borrows from the top bit only where x is zero. */
+static bool are_eight_plain(const char *p)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), tops = UINT64_C(0x8080808080808080);
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    uint64_t quote = word ^ (ones * '"'), backslash = word ^ (ones * '\\');
+    uint64_t found = (quote - ones) | (backslash - ones) | (word - ones * 0x20) | word;
+    return (found & tops) == 0;
+}
+
 void format_json_string(struct buffer *out, const char *text, size_t size)
 {
-    const unsigned char *p = (const unsigned char *)text;
-    size_t done = 0, i = 0;
+    const char *end = text + size, *done = text, *p = text;
     buffer_byte(out, '"');
-    while (i < size) {
-        size_t length = utf8_length(p + i, size - i);
-        bool is_plain = length > 0 && p[i] >= 0x20 && p[i] != '"' && p[i] != '\\';
-        if (is_plain) {
-            i += length;
+    while (p < end) {
+        unsigned char byte = (unsigned char)*p;
+        if (end - p >= 8 && are_eight_plain(p)) {
+            p += 8;
             continue;
         }
-        buffer_append(out, text + done, i - done);
+        size_t length = byte < 0x80 ? 1 : text_sequence(p, end);
+        if (length > 0 && byte >= 0x20 && byte != '"' && byte != '\\') {
+            p += length;
+            continue;
+        }
+        buffer_append(out, done, (size_t)(p - done));
         if (length == 0)
             buffer_text(out, "\xef\xbf\xbd"); /* U+FFFD */
         else
-            append_escaped(out, p[i]);
-        done = ++i;
+            append_escaped(out, byte);
+        done = ++p;
     }
-    buffer_append(out, text + done, size - done);
+    buffer_append(out, done, (size_t)(end - done));
     buffer_byte(out, '"');
 }
 

@@ -64,7 +64,7 @@ static tidemill_error *flush(struct archive *archive)
 /* Version needed, flags (names are UTF-8), stored, time, date, CRC, sizes. */
 static void put_common(struct buffer *out, const struct member *member)
 {
-    bool is_large = member->size > ZIP32_MAX;
+    bool is_large = member->size >= ZIP32_MAX;
     put16(out, is_large ? 45 : 20);
     put16(out, 0x0800);
     put16(out, 0);
@@ -78,7 +78,7 @@ static void put_common(struct buffer *out, const struct member *member)
 
 static void put_local(struct buffer *out, const struct member *member)
 {
-    bool is_large = member->size > ZIP32_MAX;
+    bool is_large = member->size >= ZIP32_MAX;
     put32(out, 0x04034b50);
     put_common(out, member);
     put16(out, is_large ? 20 : 0);
@@ -92,7 +92,7 @@ static void put_local(struct buffer *out, const struct member *member)
 
 static void put_central(struct buffer *out, const struct member *member)
 {
-    bool is_large = member->size > ZIP32_MAX, is_far = member->offset > ZIP32_MAX;
+    bool is_large = member->size >= ZIP32_MAX, is_far = member->offset >= ZIP32_MAX;
     uint32_t extra = (is_large ? 16 : 0) + (is_far ? 8 : 0);
     put32(out, 0x02014b50);
     put16(out, 45);
@@ -116,7 +116,7 @@ static void put_central(struct buffer *out, const struct member *member)
 
 static void put_end(struct buffer *out, uint64_t n, uint64_t start, uint64_t size)
 {
-    bool is_large = start + size > ZIP32_MAX;
+    bool is_large = start + size >= ZIP32_MAX;
     if (is_large) {
         put32(out, 0x06064b50);
         put64(out, 44);
@@ -153,8 +153,8 @@ static tidemill_error *copy_share(struct archive *archive, int fd, size_t skippe
     tidemill_error *error = NULL;
     for (uint64_t row = 0; row < archive->n_rows && error == NULL;) {
         size_t n = (size_t)MIN(archive->n_rows - row, (uint64_t)rows_at_once), read;
-        error = io_read_all(archive->io, fd, archive->rows_path, block, n * archive->row_bytes,
-                            &read);
+        error =
+            io_read_all(archive->io, fd, archive->rows_path, block, n * archive->row_bytes, &read);
         if (error == NULL && read != n * archive->row_bytes)
             error = error_new(ERROR_CORRUPT, "%s is shorter than it was", archive->rows_path);
         for (size_t r = 0; r < n && error == NULL; r++)
@@ -176,8 +176,8 @@ static tidemill_error *write_data(struct archive *archive, size_t i, size_t skip
     struct member *member = &archive->members[i];
     int fd;
     array_header(plan, archive->n_rows, &archive->scratch);
-    member->crc = (uint32_t)crc32_z(0, (const unsigned char *)archive->scratch.data,
-                                    archive->scratch.size);
+    member->crc =
+        (uint32_t)crc32_z(0, (const unsigned char *)archive->scratch.data, archive->scratch.size);
     TRY(flush(archive));
     if (plan->stored_bytes == 0 || archive->n_rows == 0) return NULL;
     TRY(io_open(archive->io, archive->rows_path, O_RDONLY, 0, &fd));
@@ -205,6 +205,20 @@ static tidemill_error *write_member(struct archive *archive, size_t i, size_t sk
     return error;
 }
 
+/* A member's name is no path. Two outputs that differ in slashes alone get a number each. */
+static void make_plain(struct archive *archive, size_t i)
+{
+    for (char *p = archive->members[i].name; *p != '\0'; p++)
+        if (*p == '/' || *p == '\\') *p = '_';
+}
+
+static bool is_unique(const struct archive *archive, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(archive->members[k].name, archive->members[i].name) == 0) return false;
+    return true;
+}
+
 static tidemill_error *name_members(struct archive *archive)
 {
     const struct encoder *encoder = archive->encoder;
@@ -212,12 +226,16 @@ static tidemill_error *name_members(struct archive *archive)
     if (archive->members == NULL) return error_memory();
     for (size_t i = 0; i < encoder->config.n_outputs; i++) {
         struct member *member = &archive->members[i];
-        if (asprintf(&member->name, "%s.npy", encoder->outputs[i].spec->name) < 0) {
+        if (asprintf(&member->name, "%s.npy", encoder->outputs[i].spec->name) < 0)
             member->name = NULL;
-            return error_memory();
+        if (member->name != NULL) make_plain(archive, i);
+        if (member->name != NULL && !is_unique(archive, i)) {
+            free(member->name);
+            if (asprintf(&member->name, "%s.%zu.npy", encoder->outputs[i].spec->name, i) < 0)
+                member->name = NULL;
+            if (member->name != NULL) make_plain(archive, i);
         }
-        for (char *p = member->name; *p != '\0'; p++)
-            if (*p == '/' || *p == '\\') *p = '_'; /* a member's name is no path */
+        if (member->name == NULL) return error_memory();
         member->size = 128 + archive->n_rows * encoder->outputs[i].stored_bytes;
         archive->row_bytes += encoder->outputs[i].stored_bytes;
     }

@@ -22,8 +22,8 @@ static tidemill_error *parse_step(const char *word, size_t size, struct post *po
         char *end;
         unsigned long k = strtoul(word + 5, &end, 10);
         if (end != word + size || k < 1 || k > TOP_K_MAX)
-            return error_new(ERROR_USAGE, "--post: topk wants a number from 1 to %d, such as topk:5",
-                             TOP_K_MAX);
+            return error_new(ERROR_USAGE,
+                             "--post: topk wants a number from 1 to %d, such as topk:5", TOP_K_MAX);
         post->pick = PICK_TOP_K;
         post->k = (uint32_t)k;
         return NULL;
@@ -68,19 +68,19 @@ void post_apply(const struct post *post, double *values, size_t n_rows, size_t n
     }
 }
 
-static double rank_of(double value)
+/* Comparisons with NaN are false, so a number is above NaN only by the second half. */
+static bool is_above(double a, double b)
 {
-    return isnan(value) ? -INFINITY : value;
+    return a > b || (isnan(b) && !isnan(a));
 }
 
 size_t post_top(const double *values, size_t n, uint32_t k, uint32_t *ret_places)
 {
     size_t found = 0;
     for (size_t i = 0; i < n; i++) {
-        double rank = rank_of(values[i]);
-        if (found == k && rank <= rank_of(values[ret_places[found - 1]])) continue;
+        if (found == k && !is_above(values[i], values[ret_places[found - 1]])) continue;
         size_t place = found < k ? found++ : found - 1;
-        for (; place > 0 && rank > rank_of(values[ret_places[place - 1]]); place--)
+        for (; place > 0 && is_above(values[i], values[ret_places[place - 1]]); place--)
             ret_places[place] = ret_places[place - 1];
         ret_places[place] = (uint32_t)i;
     }

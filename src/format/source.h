@@ -63,7 +63,7 @@ struct source_array {
     const char *name; /* .npz member without ".npy"; "" for .npy */
     enum tensor_type type;
     struct shape row_shape;
-    size_t row_bytes;
+    size_t row_bytes; /* 0 for strings: packed, of any length */
 };
 struct source_schema {
     enum format format;

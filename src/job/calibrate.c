@@ -10,6 +10,7 @@
 /* With fewer rows than this a measurement costs more than it can save. */
 #define ROWS_WORTH_MEASURING 64
 #define CALLS_MAX 64
+#define POLL_MS 100
 
 struct measurement {
     double seconds;
@@ -35,7 +36,11 @@ static tidemill_error *call_model(const struct calibration *c, struct microbatch
     };
     double started_s = clock_now_s();
     TRY(runtime_submit(c->runtime, &work));
-    while (n_done == 0) TRY(runtime_poll(c->runtime, -1, -1, &done, 1, &n_done));
+    while (n_done == 0 && !c->stop->is_asked)
+        TRY(runtime_poll(c->runtime, POLL_MS, c->stop->wake_fd, &done, 1, &n_done));
+    if (n_done == 0)
+        return error_new(ERROR_INTERRUPTED, "stopped before the first record; the same command goes "
+                                            "on");
     *ret_seconds = clock_now_s() - started_s;
     *ret_is_ok = done.code == ERROR_OK;
     mb->values = done.values;

@@ -18,8 +18,8 @@
 #define OBSERVE_S 0.2
 /* After a request to stop, calls of the model that run longer are abandoned, not waited for. */
 #define STOP_PATIENCE_S 8.0
-/* A record of which this many runs died is not tried again. */
-#define CAREFUL_ATTEMPTS_MAX 3
+/* A record in which this many runs died is not tried again. */
+#define CAREFUL_DEATHS_MAX 3
 #define DONE_MAX 16
 
 struct engine {
@@ -176,10 +176,10 @@ static void refuse_poison(struct engine *engine, struct chunk *chunk)
 {
     for (size_t i = 0; i < chunk->raw.n_records; i++) {
         uint64_t index = chunk->raw.start.index + i;
-        size_t n_attempts = 0;
-        for (size_t a = 0; a < engine->config.n_attempts; a++)
-            n_attempts += engine->config.attempts[a] == index;
-        if (n_attempts >= CAREFUL_ATTEMPTS_MAX && chunk->records[i].state == RECORD_PENDING)
+        size_t n_deaths = 0;
+        for (size_t d = 0; d < engine->config.n_deadly; d++)
+            n_deaths += engine->config.deadly[d] == index;
+        if (n_deaths >= CAREFUL_DEATHS_MAX && chunk->records[i].state == RECORD_PENDING)
             fail_record(chunk, &chunk->records[i], ERROR_HOST_CRASHED,
                         "each run that tried this record died");
     }

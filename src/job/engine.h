@@ -29,8 +29,8 @@ struct engine_config {
     uint32_t batch;
     int n_workers;
     bool is_careful;         /* earlier runs died without progress: one record at a time */
-    const uint64_t *attempts; /* careful: records of which runs died, one entry a death */
-    size_t n_attempts;
+    const uint64_t *deadly;   /* careful: records in which runs died, one entry a death */
+    size_t n_deadly;
 };
 
 /* Runs until the input's end or a stop. NULL: every record was written (not yet published). */

@@ -158,6 +158,15 @@ static bool read_spool(yyjson_val *array, struct spool_position *ret)
     return true;
 }
 
+static void forget_attempts_before(struct journal_state *state, uint64_t index)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < state->n_deadly; i++)
+        if (state->deadly[i] >= index) state->deadly[kept++] = state->deadly[i];
+    state->n_deadly = kept;
+    if (state->attempt < index) state->has_attempt = false;
+}
+
 static bool read_commit(yyjson_val *frame, struct journal_state *state)
 {
     struct journal_commit *commit = &state->commit;
@@ -177,18 +186,28 @@ static bool read_commit(yyjson_val *frame, struct journal_state *state)
     commit->cpu_s = yyjson_get_num(yyjson_obj_get(frame, "cpu_s"));
     state->has_commit = true;
     state->starts_without_commit = 0;
-    state->n_attempts = 0;
+    forget_attempts_before(state, commit->counts.records);
     return commit->chunk.index + commit->done_in_chunk == commit->counts.records &&
            read_spool(yyjson_obj_get(frame, "output"), &commit->output) &&
            read_spool(yyjson_obj_get(frame, "errors"), &commit->errors);
 }
 
+/* The run that this ends died in its last attempt; the ones before it had ended well. */
+static bool end_of_run(struct journal_state *state)
+{
+    if (!state->has_attempt) return true;
+    uint64_t *deadly = realloc(state->deadly, (state->n_deadly + 1) * sizeof *deadly);
+    if (deadly == NULL) return false;
+    state->deadly = deadly;
+    deadly[state->n_deadly++] = state->attempt;
+    state->has_attempt = false;
+    return true;
+}
+
 static bool read_attempt(yyjson_val *frame, struct journal_state *state)
 {
-    uint64_t *attempts = realloc(state->attempts, (state->n_attempts + 1) * sizeof *attempts);
-    if (attempts == NULL) return false;
-    state->attempts = attempts;
-    attempts[state->n_attempts++] = number(frame, "record");
+    state->attempt = number(frame, "record");
+    state->has_attempt = true;
     return true;
 }
 
@@ -200,7 +219,7 @@ static bool apply_frame(yyjson_val *frame, struct journal_state *state)
     if (strcmp(type, "job") == 0) return read_identity(frame, &state->identity);
     if (strcmp(type, "start") == 0) {
         state->starts_without_commit++;
-        return true;
+        return end_of_run(state);
     }
     if (strcmp(type, "plan") == 0) {
         state->plan.is_set = true;
@@ -320,6 +339,7 @@ tidemill_error *journal_read(const struct io *io, const char *path, struct journ
     if (!io_exists(io, path)) return NULL;
     TRY(io_read_file(io, path, JOURNAL_BYTES_MAX, &text, &size));
     tidemill_error *error = read_frames(path, text, size, ret);
+    if (error == NULL && !end_of_run(ret)) error = error_memory();
     free(text);
     if (error != NULL) journal_state_free(ret);
     return error;
@@ -330,7 +350,7 @@ void journal_state_free(struct journal_state *state)
     identity_free(&state->identity);
     free((char *)state->commit.output.tail.data);
     free((char *)state->commit.errors.tail.data);
-    free(state->attempts);
+    free(state->deadly);
     buffer_free(&state->first_line);
     buffer_free(&state->plan_line);
     buffer_free(&state->commit_line);

@@ -481,12 +481,11 @@ static tidemill_error *open_output(struct run *run)
 
 static tidemill_error *run_engine(struct run *run)
 {
-    bool is_careful = run->state.starts_without_commit >= CAREFUL_STARTS;
+    bool is_careful =
+        run->state.starts_without_commit >= CAREFUL_STARTS || run->state.n_deadly > 0;
     if (is_careful)
-        log_event(LOG_WARNING,
-                  "the last %u runs of this job died before they got anywhere: going on one record "
-                  "at a time to find what kills them",
-                  run->state.starts_without_commit);
+        log_event(LOG_WARNING, "runs of this job died again and again at one place: going on one "
+                               "record at a time to find what kills them");
     struct engine_config config = {
         .spec = run->spec,
         .observer = run->observer,
@@ -507,8 +506,8 @@ static tidemill_error *run_engine(struct run *run)
         .batch = run->plan.batch,
         .n_workers = run->n_workers,
         .is_careful = is_careful,
-        .attempts = run->state.attempts,
-        .n_attempts = run->state.n_attempts,
+        .deadly = run->state.deadly,
+        .n_deadly = run->state.n_deadly,
     };
     return engine_run(&config);
 }

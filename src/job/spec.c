@@ -100,10 +100,16 @@ static tidemill_error *check_output(struct job_spec *spec, const struct io *io)
         return error_new(ERROR_USAGE,
                          "--output %s is a directory; name a file in it, such as %s/predictions.jsonl",
                          spec->output, spec->output);
+    if (io->stat(io->context, spec->output, &status) == 0 && !S_ISREG(status.st_mode))
+        return error_new(ERROR_USAGE,
+                         "--output %s is not a plain file; use --output - and redirect it",
+                         spec->output);
     for (size_t i = 0; i < spec->input_paths.n; i++)
         if (strcmp(spec->input_paths.items[i], spec->output) == 0)
             return error_new(ERROR_USAGE, "--output %s is an input too; give it another name",
                              spec->output);
+    if (spec->errors != NULL && strcmp(spec->errors, spec->output) == 0)
+        return error_new(ERROR_USAGE, "--errors and --output are one file; give them two names");
     if (spec->errors != NULL) return NULL;
     if (asprintf(&spec->errors, "%s.errors.jsonl", spec->output) < 0) {
         spec->errors = NULL;

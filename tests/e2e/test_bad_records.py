@@ -259,3 +259,18 @@ int main(int argc, char **argv)
     result = subprocess.run(["./main", digits[0], digits[1], "out.jsonl"], cwd=tmp_path,
                             capture_output=True, text=True, env=environment)
     assert result.returncode == 0 and result.stdout == "20000\n", result.stderr
+
+
+def test_a_record_that_kills_the_engine_too(tmp_path):
+    """Without isolation a crash takes the engine along; the same command gets past it in the end."""
+    write_jsonl(tmp_path / "in.jsonl", [{"id": i, "x": [i]} for i in range(300)])
+    command = ["run", "-q", "-m", "echo:width=1,crash_on=41", "-i", "in.jsonl", "-o", "out.jsonl",
+               "-b", "16", "--no-isolate"]
+    for runs in range(1, 40):
+        result = run(*command, cwd=tmp_path)
+        if result.returncode >= 0:
+            break
+    assert result.returncode == 1 and runs > 3
+    errors = read_jsonl(tmp_path / "out.jsonl.errors.jsonl")
+    assert [(e["id"], e["code"]) for e in errors] == [(41, "host_crashed")]
+    assert len(read_jsonl(tmp_path / "out.jsonl")) == 299

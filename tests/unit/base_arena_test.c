@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* base_arena_test.c - an arena's objects are aligned, apart from each other and last until a reset. */
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
-
 #include "expect.h"
 
 #define OBJECTS 2000

@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* base_buffer_test.c - a buffer holds what was appended; after a failed append it says so for good. */
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
-
 #include "expect.h"
 
 #define MODEL_BYTES ((size_t)1 << 20)

@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* base_error_test.c - errors keep their code through any number of contexts, and end the process
  * with the status that the table and the manual promise. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
-
 #include "expect.h"
+
+#include <errno.h>
 
 static void contexts_come_before_the_message_in_order(void **unused)
 {

@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* base_hash_test.c - digests are XXH3's on every machine, and pieces give the digest of the whole. */
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
-
 #include "expect.h"
 
 /* From the reference: `printf TEXT | xxhsum -H2` and `xxhsum -H3`. A change here makes every journal

@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* base_queue_test.c - what threads push comes out once, in order, never more than the capacity waits,
  * and closing ends every wait. Also run under the thread sanitizer. */
+#include "expect.h"
+
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <time.h>
-
-#include <cmocka.h>
-
-#include "expect.h"
 
 #define PRODUCERS 4
 #define CONSUMERS 3

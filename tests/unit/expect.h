@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* expect.h - what nearly every unit test asks of errors, and random numbers from a printed seed.
- * To be included after <cmocka.h>. */
+ * It brings cmocka along. */
 #ifndef TIDEMILL_TESTS_EXPECT_H
 #define TIDEMILL_TESTS_EXPECT_H
 
 #include "base/base.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 static inline void expect_fine(tidemill_error *error, const char *row)
 {
