@@ -47,7 +47,7 @@ def run_e2e(build, is_quick):
     report = build / "meson-logs" / "e2e.xml"
     report.unlink(missing_ok=True)
     command = [
-        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
+        sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", f"--junitxml={report}",
         "--timeout=300", "-o", "markers=slow: not part of the quick set",
     ]
     if is_quick:

@@ -65,12 +65,13 @@ static void append_text(struct buffer *line, enum log_level level, const char *t
     append_escaped(line, text, false);
 }
 
-static void write_line(struct buffer *line)
+static void write_line(const struct buffer *line)
 {
-    if (line->is_failed) return;
-    size_t done = 0;
-    while (done < line->size) {
-        ssize_t n = write(STDERR_FILENO, line->data + done, line->size - done);
+    static const char no_memory[] = "tidemill: error: out of memory\n";
+    const char *data = line->is_failed ? no_memory : line->data;
+    size_t size = line->is_failed ? sizeof no_memory - 1 : line->size, done = 0;
+    while (done < size) {
+        ssize_t n = write(STDERR_FILENO, data + done, size - done);
         if (n <= 0) return; /* nowhere left to complain */
         done += (size_t)n;
     }
@@ -84,19 +85,19 @@ void log_event(enum log_level level, const char *format, ...)
     int length = vsnprintf(NULL, 0, format, arguments);
     va_end(arguments);
     char *place = length < 0 ? NULL : buffer_reserve(&text, (size_t)length + 1);
-    if (place == NULL) return;
     va_start(arguments, format);
-    vsnprintf(place, (size_t)length + 1, format, arguments);
+    if (place != NULL) vsnprintf(place, (size_t)length + 1, format, arguments);
     va_end(arguments);
 
     pthread_mutex_lock(&log_mutex);
     if (level <= log_level_max) {
         if (has_status) buffer_text(&line, "\r\033[K");
         has_status = false;
+        line.is_failed |= place == NULL;
         if (log_format_now == LOG_FORMAT_JSON)
-            append_json(&line, level, place);
+            append_json(&line, level, place != NULL ? place : "");
         else
-            append_text(&line, level, place);
+            append_text(&line, level, place != NULL ? place : "");
         buffer_byte(&line, '\n');
         write_line(&line);
     }

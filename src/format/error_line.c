@@ -38,7 +38,7 @@ static void append_compact(struct buffer *out, struct slice json)
     while (p < end) {
         p = json_skip_space(p, end);
         const char *start = p;
-        while (p < end && strchr(" \t\r\n", *p) == NULL)
+        while (p < end && memchr(" \t\r\n", *p, 4) == NULL)
             p = *p == '"' ? json_skip_string(p, end) : p + 1;
         buffer_append(out, start, (size_t)(p - start));
     }
