@@ -120,17 +120,17 @@ static tidemill_error *climb_batch(const struct calibration *c, struct microbatc
 }
 
 tidemill_error *calibrate_batch(const struct calibration *calibration, uint32_t *ret_batch,
-                                bool *ret_is_measured)
+                                double *ret_rate_rows_s)
 {
     struct microbatch mb;
     struct batch_climb climb = {0};
     *ret_batch = BATCH_USUAL;
-    *ret_is_measured = false;
+    *ret_rate_rows_s = 0;
     TRY(largest_group(calibration, &mb));
     if (mb.n_rows < ROWS_WORTH_MEASURING) return NULL;
     TRY(climb_batch(calibration, &mb, mb.n_rows, &climb));
     if (climb.best_rate_rows_s <= 0) return NULL;
     *ret_batch = climb.best_batch;
-    *ret_is_measured = true;
+    *ret_rate_rows_s = climb.best_rate_rows_s;
     return NULL;
 }

@@ -16,9 +16,9 @@ struct calibration {
     struct job_stop *stop;
 };
 
-/* *ret_is_measured false: there was nothing worth measuring, and *ret_batch is the usual one.
- * Answers are thrown away; a call that fails ends the climb at what was good before. */
+/* *ret_rate_rows_s 0: there was nothing worth measuring, and *ret_batch is the usual one. Answers are
+ * thrown away; a call that fails ends the climb at what was good before. */
 tidemill_error *calibrate_batch(const struct calibration *calibration, uint32_t *ret_batch,
-                                bool *ret_is_measured);
+                                double *ret_rate_rows_s);
 
 #endif

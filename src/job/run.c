@@ -32,6 +32,8 @@
 #define LOAD_TIMEOUT_MS (10 * 60 * 1000)
 /* So many runs in a row that died before their first commit: something here kills them. */
 #define CAREFUL_STARTS 8
+/* Seconds inside the model that make up for starting another host. */
+#define HOST_WORTH_S 0.6
 
 struct run {
     const struct job_spec *spec;
@@ -338,6 +340,14 @@ static tidemill_error *decode_first_chunk(struct run *run)
 
 /* --- the plan ---------------------------------------------------------------------------------------------- */
 
+/* A model that will keep one host busy for long is the bottleneck: all that may be start at once. The
+ * others come one by one, when the engine finds itself waiting. */
+static void start_hosts(struct run *run, double model_s)
+{
+    if (model_s > HOST_WORTH_S)
+        runtime_want_hosts(run->runtime, (int)MIN(model_s / HOST_WORTH_S, 1e6) + 1);
+}
+
 static tidemill_error *measure_batch(struct run *run)
 {
     const struct chunk *first = run->chunks[0];
@@ -355,7 +365,11 @@ static tidemill_error *measure_batch(struct run *run)
         calibration.records_total = (double)first->raw.n_records;
     else if (first->share_read > 0)
         calibration.records_total = (double)first->raw.n_records / first->share_read;
-    return calibrate_batch(&calibration, &run->plan.batch, &run->plan.is_measured);
+    double rate_rows_s;
+    TRY(calibrate_batch(&calibration, &run->plan.batch, &rate_rows_s));
+    run->plan.is_measured = rate_rows_s > 0;
+    if (run->plan.is_measured) start_hosts(run, calibration.records_total / rate_rows_s);
+    return NULL;
 }
 
 /* The batch size: given, forced by the model, remembered by the journal, or measured now. */
@@ -379,7 +393,8 @@ static tidemill_error *decide_plan(struct run *run)
         TRY(measure_batch(run));
     if (signature->batch_fixed > 0 && run->spec->batch > 0 &&
         run->spec->batch != signature->batch_fixed)
-        log_event(LOG_WARNING, "the model takes exactly %lld records a call; --batch %lld is not used",
+        log_event(LOG_WARNING,
+                  "the model takes exactly %lld records a call; --batch %lld is not used",
                   (long long)signature->batch_fixed, (long long)run->spec->batch);
     return NULL;
 }
@@ -407,8 +422,7 @@ static tidemill_error *note_ids(struct run *run, const struct chunk *chunk)
     for (size_t i = 0; i < chunk->raw.n_records; i++) {
         uint64_t first_line;
         struct slice id = chunk->records[i].decoded.id;
-        if (id.size > 0)
-            TRY(id_set_add(run->ids, id, chunk->raw.records[i].line, &first_line));
+        if (id.size > 0) TRY(id_set_add(run->ids, id, chunk->raw.records[i].line, &first_line));
     }
     return NULL;
 }
@@ -481,8 +495,7 @@ static tidemill_error *open_output(struct run *run)
 
 static tidemill_error *run_engine(struct run *run)
 {
-    bool is_careful =
-        run->state.starts_without_commit >= CAREFUL_STARTS || run->state.n_deadly > 0;
+    bool is_careful = run->state.starts_without_commit >= CAREFUL_STARTS || run->state.n_deadly > 0;
     if (is_careful)
         log_event(LOG_WARNING, "runs of this job died again and again at one place: going on one "
                                "record at a time to find what kills them");
@@ -617,9 +630,8 @@ tidemill_error *job_run(const struct job_spec *spec, const struct io *io,
         .started_cpu_s = clock_process_cpu_s(),
         .region = {.fd = -1},
     };
-    *summary = (struct job_summary){.output = spec->output,
-                                    .errors = spec->errors,
-                                    .price_usd_hour = spec->price_usd_hour};
+    *summary = (struct job_summary){
+        .output = spec->output, .errors = spec->errors, .price_usd_hour = spec->price_usd_hour};
     tidemill_error *error = run_to_end(&run);
     fill_summary(&run);
     close_run(&run);

@@ -274,6 +274,19 @@ static void begin_saturation(struct runtime *runtime, int64_t now_ns)
     runtime->saturated_busy_s = runtime->busy_s;
 }
 
+/* False: as many as there may be are there or on their way. */
+static bool want_one(struct runtime *runtime, int64_t now_ns)
+{
+    for (size_t i = 0; i < runtime->n_slots; i++) {
+        struct slot *slot = &runtime->slots[i];
+        if (slot->state != SLOT_NONE || slot->is_wanted) continue;
+        slot->is_wanted = true;
+        slot->start_ns = now_ns;
+        return true;
+    }
+    return false;
+}
+
 /* Starts another host when all have been busy for long enough to make up for loading it. */
 static void consider_growing(struct runtime *runtime, int64_t now_ns)
 {
@@ -289,14 +302,18 @@ static void consider_growing(struct runtime *runtime, int64_t now_ns)
         begin_saturation(runtime, now_ns);
         return;
     }
-    for (size_t i = 0; i < runtime->n_slots; i++) {
-        struct slot *slot = &runtime->slots[i];
-        if (slot->state != SLOT_NONE) continue;
-        slot->is_wanted = true;
-        slot->start_ns = now_ns;
-        break;
-    }
+    want_one(runtime, now_ns);
     runtime->saturated_ns = 0;
+}
+
+void runtime_want_hosts(struct runtime *runtime, int n)
+{
+    size_t n_there = 0;
+    if (!runtime->is_growing) return;
+    for (size_t i = 0; i < runtime->n_slots; i++)
+        n_there += runtime->slots[i].state != SLOT_NONE || runtime->slots[i].is_wanted;
+    for (; n_there < (size_t)MAX(n, 0); n_there++)
+        if (!want_one(runtime, clock_now_ns())) return;
 }
 
 /* Work out. */

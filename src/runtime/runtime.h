@@ -103,6 +103,10 @@ tidemill_error *runtime_poll(struct runtime *runtime, int timeout_ms, int wake_f
 /* The caller has more work than runtime_capacity: with is_growing, another host may be worth it. */
 void runtime_hint_backlog(struct runtime *runtime, bool has_backlog);
 
+/* With is_growing: starts hosts until `n` are there or on their way (at most instances_max), without
+ * waiting for them. For a caller that knows beforehand that the model will be the bottleneck. */
+void runtime_want_hosts(struct runtime *runtime, int n);
+
 struct runtime_stats {
     int hosts;         /* alive now */
     int hosts_started; /* in all, restarts included */
