@@ -170,7 +170,7 @@ def bench_models():
 
 
 def medium(options):
-    n = 20000 if options.quick else 60000
+    n = 20000 if options.quick else 120000
     model, source = bench_models() / "mlp_medium.onnx", WORK / f"medium-{n}.jsonl"
     arrays = WORK / f"medium-{n}.npy"
     if not source.exists():
@@ -191,7 +191,7 @@ def medium(options):
 
 
 def transformer(options):
-    n = 3000 if options.quick else 12000
+    n = 3000 if options.quick else 60000
     model, source = bench_models() / "transformer.onnx", WORK / f"transformer-{n}.jsonl"
     if not source.exists():
         ids = numpy.random.default_rng(9).integers(0, 1000, (n, 64))

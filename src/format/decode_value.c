@@ -219,6 +219,23 @@ struct scalar scalar_load(enum tensor_type type, const unsigned char *data, size
     return (struct scalar){.is_real = true, .real = (double)single};
 }
 
+/* No exponent of all ones among them. Only for the types that whole arrays of are common. */
+static bool is_all_finite(enum tensor_type type, const unsigned char *data, size_t count)
+{
+    uint32_t single, singles = 0;
+    uint64_t number, numbers = 0;
+    for (size_t i = 0; i < count && type == TENSOR_FLOAT; i++) {
+        memcpy(&single, data + 4 * i, sizeof single);
+        singles |= (single & 0x7fffffff) + 0x00800000; /* the sign bit: it was all ones */
+    }
+    for (size_t i = 0; i < count && type == TENSOR_DOUBLE; i++) {
+        memcpy(&number, data + 8 * i, sizeof number);
+        numbers |= (number & INT64_MAX) + (UINT64_C(1) << 52);
+    }
+    bool is_known = type == TENSOR_FLOAT || type == TENSOR_DOUBLE;
+    return is_known && singles >> 31 == 0 && numbers >> 63 == 0;
+}
+
 enum error_code row_append_elements(struct row *row, enum tensor_type type,
                                     const unsigned char *data, size_t count, size_t *ret_index)
 {
@@ -229,7 +246,8 @@ enum error_code row_append_elements(struct row *row, enum tensor_type type,
         return ERROR_WRONG_TYPE;
     }
     bool is_copy = type == row->type && type != TENSOR_BOOL && row->count == 0 &&
-                   (!type_is_float(type) || row->nonfinite != NONFINITE_ERROR);
+                   (!type_is_float(type) || row->nonfinite != NONFINITE_ERROR ||
+                    is_all_finite(type, data, count));
     if (is_copy || !type_is_number(type)) {
         if (!tensor_bytes(type, count, &bytes) || row->capacity - row->bytes < bytes) {
             row->is_full = true;
