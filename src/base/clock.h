@@ -6,8 +6,8 @@
 
 #include <stdint.h>
 
-int64_t clock_now_ns(void);      /* monotonic, since an arbitrary start */
-double clock_now_s(void);        /* the same in seconds */
+int64_t clock_now_ns(void);       /* monotonic, since an arbitrary start */
+double clock_now_s(void);         /* the same in seconds */
 double clock_process_cpu_s(void); /* user + system seconds of this process, all threads */
 
 #endif

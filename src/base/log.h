@@ -12,8 +12,7 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 void log_configure(enum log_level level, enum log_format format);
 bool log_is_json(void);
-void log_event(enum log_level level, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+void log_event(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* A status line that the next status or event overwrites; for terminals. "" takes it away. */
 void log_status(const char *line);

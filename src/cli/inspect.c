@@ -14,8 +14,7 @@ static const char *kind_text(const struct value_spec *spec)
 {
     static char text[64];
     switch (spec->kind) {
-    case VALUE_TENSOR:
-        return tensor_type_name(spec->type);
+    case VALUE_TENSOR: return tensor_type_name(spec->type);
     case VALUE_SEQUENCE:
         snprintf(text, sizeof text, "sequence of %s", tensor_type_name(spec->type));
         return text;
@@ -53,17 +52,13 @@ static void print_batching(const struct model_signature *signature)
 static const char *sample_element(enum tensor_type type)
 {
     switch (type) {
-    case TENSOR_STRING:
-        return "\"text\"";
-    case TENSOR_BOOL:
-        return "true";
+    case TENSOR_STRING: return "\"text\"";
+    case TENSOR_BOOL: return "true";
     case TENSOR_FLOAT:
     case TENSOR_DOUBLE:
     case TENSOR_FLOAT16:
-    case TENSOR_BFLOAT16:
-        return "0.5";
-    default:
-        return "1";
+    case TENSOR_BFLOAT16: return "0.5";
+    default: return "1";
     }
 }
 

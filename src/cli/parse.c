@@ -65,8 +65,7 @@ static tidemill_error *value_of(struct flag *flag, int argc, char **argv, int *i
     if (flag->value != NULL) return NULL;
     if (*i + 1 >= argc)
         return error_new(ERROR_USAGE, "--%s wants a value: %s", flag->option->name,
-                         flag->option->value != NULL ? flag->option->value
-                                                     : flag->option->choices);
+                         flag->option->value != NULL ? flag->option->value : flag->option->choices);
     flag->value = argv[++*i];
     return NULL;
 }
@@ -130,10 +129,9 @@ tidemill_error *cli_parse_job(int argc, char **argv, struct job_spec *spec, cons
 static void print_option(const struct option *option, struct buffer *out)
 {
     char left[64];
-    int length =
-        option->short_name != 0
-            ? snprintf(left, sizeof left, "  -%c, --%s", option->short_name, option->name)
-            : snprintf(left, sizeof left, "      --%s", option->name);
+    int length = option->short_name != 0
+                     ? snprintf(left, sizeof left, "  -%c, --%s", option->short_name, option->name)
+                     : snprintf(left, sizeof left, "      --%s", option->name);
     if (option->type != OPTION_FLAG && length < (int)sizeof left)
         snprintf(left + length, sizeof left - (size_t)length, "=%s",
                  option->value != NULL ? option->value : option->choices);

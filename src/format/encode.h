@@ -14,8 +14,8 @@ struct encoder_config {
     const struct value_spec *outputs; /* the outputs wanted, as the model declares them */
     size_t n_outputs;
     bool is_batched;
-    int64_t batch_fixed;       /* > 0: every answer holds that many rows, the last ones may be filler */
-    const char *post;          /* NULL or "none", or a chain of softmax, sigmoid, argmax, topk:K */
+    int64_t batch_fixed; /* > 0: every answer holds that many rows, the last ones may be filler */
+    const char *post;    /* NULL or "none", or a chain of softmax, sigmoid, argmax, topk:K */
     const char *const *labels; /* NULL, or a name for each class */
     size_t n_labels;
     enum nonfinite_policy nonfinite;

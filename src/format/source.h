@@ -35,8 +35,9 @@ struct source_config {
 struct source_position {
     uint32_t file;   /* index in paths */
     uint64_t offset; /* plain (decompressed) byte offset in that file; .npy/.npz: row number */
-    uint64_t line;   /* lines of that file before it (CSV: the header and lines inside quotes count) */
-    uint64_t index;  /* records of the whole input before it */
+    uint64_t
+        line; /* lines of that file before it (CSV: the header and lines inside quotes count) */
+    uint64_t index; /* records of the whole input before it */
 };
 
 struct raw_record {

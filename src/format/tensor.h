@@ -46,9 +46,9 @@ enum tensor_type {
         TENSOR_TYPE_COUNT
 };
 
-const char *tensor_type_name(enum tensor_type type);        /* "float32" */
-enum tensor_type tensor_type_of_name(const char *name);     /* also "float", "double"; 0 unknown */
-unsigned tensor_type_bits(enum tensor_type type);           /* 0 for strings */
+const char *tensor_type_name(enum tensor_type type);    /* "float32" */
+enum tensor_type tensor_type_of_name(const char *name); /* also "float", "double"; 0 unknown */
+unsigned tensor_type_bits(enum tensor_type type);       /* 0 for strings */
 /* Bytes of `count` packed elements; 0 for strings. False: overflow. */
 bool tensor_bytes(enum tensor_type type, size_t count, size_t *ret_bytes);
 
@@ -77,9 +77,9 @@ enum value_kind { VALUE_TENSOR, VALUE_SEQUENCE, VALUE_MAP };
 struct value_spec {
     char *name;
     enum value_kind kind;
-    enum tensor_type type;            /* of a tensor; of the elements in a sequence; of map values */
-    enum tensor_type key_type;        /* of a map's keys: STRING or INT64 */
-    struct shape shape;               /* rank -1: not declared */
+    enum tensor_type type;     /* of a tensor; of the elements in a sequence; of map values */
+    enum tensor_type key_type; /* of a map's keys: STRING or INT64 */
+    struct shape shape;        /* rank -1: not declared */
     char *dim_names[TENSOR_RANK_MAX]; /* NULL where the dimension has no name */
 };
 

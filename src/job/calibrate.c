@@ -39,8 +39,9 @@ static tidemill_error *call_model(const struct calibration *c, struct microbatch
     while (n_done == 0 && !c->stop->is_asked)
         TRY(runtime_poll(c->runtime, POLL_MS, c->stop->wake_fd, &done, 1, &n_done));
     if (n_done == 0)
-        return error_new(ERROR_INTERRUPTED, "stopped before the first record; the same command goes "
-                                            "on");
+        return error_new(ERROR_INTERRUPTED,
+                         "stopped before the first record; the same command goes "
+                         "on");
     *ret_seconds = clock_now_s() - started_s;
     *ret_is_ok = done.code == ERROR_OK;
     mb->values = done.values;

@@ -8,10 +8,10 @@
 struct calibration {
     struct runtime *runtime;
     const struct shared_region *region;
-    struct slot *slot;      /* any one; free again afterwards */
-    struct chunk *chunk;    /* decoded; its records and area are left as they are */
-    double records_total;   /* in the job, estimated; 0: not known */
-    uint64_t memory_bytes;  /* for all instances together; 0: no limit */
+    struct slot *slot;     /* any one; free again afterwards */
+    struct chunk *chunk;   /* decoded; its records and area are left as they are */
+    double records_total;  /* in the job, estimated; 0: not known */
+    uint64_t memory_bytes; /* for all instances together; 0: no limit */
     int instances_max;
     struct job_stop *stop;
 };

@@ -38,8 +38,8 @@ struct engine {
     uint64_t n_chunks; /* in all, when the reader is done */
 
     /* coordinator's */
-    struct chunk *waiting;        /* decoded out of turn, by number */
-    struct chunk *first, **last;  /* planned, in input order, not wholly released */
+    struct chunk *waiting;       /* decoded out of turn, by number */
+    struct chunk *first, **last; /* planned, in input order, not wholly released */
     struct microbatch *ready, **ready_last;
     struct slot *free_slots;
     uint64_t next_chunk_number;
@@ -47,7 +47,7 @@ struct engine {
     bool is_stopping;
     double stop_s;
     double started_s, observed_s;
-    uint64_t records_before;      /* by earlier runs */
+    uint64_t records_before; /* by earlier runs */
     double rate_rows_s;
     uint64_t rate_records;
     double rate_s;
@@ -97,8 +97,7 @@ static void *write_pieces(void *argument)
     tidemill_error *error = NULL;
     bool is_closed = false;
     while (error == NULL && !is_closed) {
-        struct piece *piece =
-            queue_pop_timed(engine->pieces, sink_commit_due_ms(sink), &is_closed);
+        struct piece *piece = queue_pop_timed(engine->pieces, sink_commit_due_ms(sink), &is_closed);
         if (piece != NULL) {
             error = sink_write(sink, piece);
             if (error == NULL && piece->is_chunk_done) {
@@ -285,8 +284,7 @@ static tidemill_error *submit_ready(struct engine *engine)
     /* careful: one record at a time, so that its attempt is the last one noted */
     size_t in_flight_max = engine->config.is_careful ? 1 : SIZE_MAX;
     while (engine->ready != NULL && engine->free_slots != NULL && !engine->is_stopping &&
-           engine->n_in_flight < in_flight_max &&
-           runtime_capacity(engine->config.runtime) > 0) {
+           engine->n_in_flight < in_flight_max && runtime_capacity(engine->config.runtime) > 0) {
         struct microbatch *mb = engine->ready;
         engine->ready = mb->next_ready;
         if (engine->ready == NULL) engine->ready_last = &engine->ready;
@@ -378,8 +376,7 @@ static tidemill_error *poll_runtime(struct engine *engine)
 
 static void finish_rows(struct microbatch *mb)
 {
-    for (uint32_t r = 0; r < mb->n_rows; r++)
-        mb->chunk->records[mb->rows[r]].is_finished = true;
+    for (uint32_t r = 0; r < mb->n_rows; r++) mb->chunk->records[mb->rows[r]].is_finished = true;
 }
 
 static tidemill_error *take_encoded(struct engine *engine)

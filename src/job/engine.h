@@ -12,11 +12,11 @@ struct engine_config {
     const struct job_spec *spec;
     const struct job_observer *observer; /* may be NULL */
     struct job_stop *stop;
-    struct source *source;           /* the reader thread's while the engine runs */
-    struct chunk *first_chunk;       /* already read and decoded, or NULL */
-    struct chunk **free_chunks;      /* the others */
+    struct source *source;      /* the reader thread's while the engine runs */
+    struct chunk *first_chunk;  /* already read and decoded, or NULL */
+    struct chunk **free_chunks; /* the others */
     size_t n_free_chunks;
-    size_t skip_in_first_chunk;      /* records of it that an earlier run has done */
+    size_t skip_in_first_chunk; /* records of it that an earlier run has done */
     uint64_t first_chunk_number;
     const struct shared_region *region;
     struct slot *slots; /* list */
@@ -28,8 +28,8 @@ struct engine_config {
     struct id_set *ids; /* NULL: duplicates are allowed */
     uint32_t batch;
     int n_workers;
-    bool is_careful;         /* earlier runs died without progress: one record at a time */
-    const uint64_t *deadly;   /* careful: records in which runs died, one entry a death */
+    bool is_careful;        /* earlier runs died without progress: one record at a time */
+    const uint64_t *deadly; /* careful: records in which runs died, one entry a death */
     size_t n_deadly;
 };
 

@@ -45,14 +45,13 @@ static tidemill_error *add_external(struct identity *identity, const struct io *
     const char *slash = strrchr(model, '/');
     int directory = slash == NULL ? 0 : (int)(slash - model) + 1;
     if (asprintf(&path, "%.*s%s", directory, model, name) < 0) return error_memory();
-    tidemill_error *error =
-        io_exists(io, path) ? add_file(identity, io, "model data", path) : NULL;
+    tidemill_error *error = io_exists(io, path) ? add_file(identity, io, "model data", path) : NULL;
     free(path);
     return error;
 }
 
-static tidemill_error *scan_model(struct identity *identity, const struct io *io,
-                                  const char *model, const char *bytes, size_t size)
+static tidemill_error *scan_model(struct identity *identity, const struct io *io, const char *model,
+                                  const char *bytes, size_t size)
 {
     char *names[EXTERNAL_FILES_MAX];
     size_t n = 0;

@@ -24,20 +24,20 @@ struct job_progress {
     uint64_t records_this_run;
     uint32_t batch;
     double elapsed_s;
-    double rate_rows_s;   /* over the last seconds */
-    double share_done;    /* of the input, 0..1; negative: not known */
-    double left_s;        /* negative: not known */
-    double cost_usd;      /* negative: no price */
+    double rate_rows_s; /* over the last seconds */
+    double share_done;  /* of the input, 0..1; negative: not known */
+    double left_s;      /* negative: not known */
+    double cost_usd;    /* negative: no price */
 };
 
 struct job_summary {
     struct job_counts counts;
     bool is_complete;
-    bool was_complete;     /* nothing was done: the output was there already */
+    bool was_complete; /* nothing was done: the output was there already */
     bool is_resumed;
     uint64_t records_this_run;
-    double wall_s, cpu_s;  /* all runs of the job */
-    double rate_rows_s;    /* records this run / its wall seconds */
+    double wall_s, cpu_s;         /* all runs of the job */
+    double rate_rows_s;           /* records this run / its wall seconds */
     double run_wall_s, run_cpu_s; /* this run */
     double model_busy_share;      /* of the wall time x hosts */
     uint64_t peak_memory_bytes;   /* engine's resident set, shared tensors included */

@@ -119,7 +119,8 @@ static bool read_identity(yyjson_val *frame, struct identity *identity)
 {
     yyjson_val *pairs = yyjson_obj_get(frame, "identity"), *pair;
     size_t i, n;
-    yyjson_arr_foreach(pairs, i, n, pair) {
+    yyjson_arr_foreach(pairs, i, n, pair)
+    {
         const char *name = yyjson_get_str(yyjson_arr_get(pair, 0));
         const char *value = yyjson_get_str(yyjson_arr_get(pair, 1));
         if (name == NULL || value == NULL) return false;
@@ -316,9 +317,8 @@ static tidemill_error *read_frames(const char *path, const char *text, size_t si
         yyjson_doc *doc = end == NULL ? NULL : check_line(start, length);
         line++;
         if (doc == NULL)
-            return has_good_frame(text, state->valid_bytes + length + 1, size)
-                       ? damaged(path, line)
-                       : NULL;
+            return has_good_frame(text, state->valid_bytes + length + 1, size) ? damaged(path, line)
+                                                                               : NULL;
         tidemill_error *error = line == 1 ? check_version(doc, path) : NULL;
         bool is_applied = error == NULL && apply_frame(yyjson_doc_get_root(doc), state) &&
                           remember_line(yyjson_doc_get_root(doc), start, length + 1, state);
@@ -532,13 +532,12 @@ static void append_spool(struct buffer *json, const char *name,
 tidemill_error *journal_append_commit(struct journal *journal, const struct journal_commit *commit)
 {
     struct buffer *json = begin_frame(journal);
-    buffer_printf(json,
-                  "{\"type\":\"commit\",\"ok\":%" PRIu64 ",\"failed\":%" PRIu64
-                  ",\"duplicates\":%" PRIu64 ",\"chunk\":[%u,%" PRIu64 ",%" PRIu64 ",%" PRIu64
-                  "],\"done_in_chunk\":%" PRIu64,
-                  commit->counts.ok, commit->counts.failed, commit->counts.duplicates,
-                  commit->chunk.file, commit->chunk.offset, commit->chunk.line, commit->chunk.index,
-                  commit->done_in_chunk);
+    buffer_printf(
+        json,
+        "{\"type\":\"commit\",\"ok\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"duplicates\":%" PRIu64
+        ",\"chunk\":[%u,%" PRIu64 ",%" PRIu64 ",%" PRIu64 "],\"done_in_chunk\":%" PRIu64,
+        commit->counts.ok, commit->counts.failed, commit->counts.duplicates, commit->chunk.file,
+        commit->chunk.offset, commit->chunk.line, commit->chunk.index, commit->done_in_chunk);
     append_spool(json, "output", &commit->output);
     append_spool(json, "errors", &commit->errors);
     buffer_printf(json, ",\"wall_s\":%.3f,\"cpu_s\":%.3f}", commit->wall_s, commit->cpu_s);

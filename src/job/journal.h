@@ -9,7 +9,7 @@
 
 /* One named part of a job's identity; the value is a digest or a text. */
 struct identity_part {
-    char *name;  /* "model digits.onnx", "input a.jsonl", "option --post" */
+    char *name; /* "model digits.onnx", "input a.jsonl", "option --post" */
     char *value;
 };
 
@@ -56,11 +56,12 @@ struct journal_state {
     bool has_commit;
     struct journal_final final;
     uint32_t starts_without_commit; /* runs that ended before they committed anything */
-    uint64_t *deadly; /* records in which careful runs died, one entry a death; not committed since */
+    uint64_t
+        *deadly; /* records in which careful runs died, one entry a death; not committed since */
     size_t n_deadly;
     uint64_t attempt; /* while reading: the last attempt of the run */
     bool has_attempt;
-    uint64_t valid_bytes;           /* what is behind is a torn frame */
+    uint64_t valid_bytes;                             /* what is behind is a torn frame */
     struct buffer first_line, plan_line, commit_line; /* as they stand in the file */
 };
 

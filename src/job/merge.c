@@ -5,7 +5,6 @@
  * any length. */
 #include "job/merge.h"
 
-
 #include "job/paths.h"
 
 #include <assert.h>
@@ -76,8 +75,9 @@ static tidemill_error *append_line(struct spool *spool, struct slice text)
 
 static tidemill_error *not_an_error_line(const char *path, uint64_t line)
 {
-    return error_new(ERROR_INPUT, "%s:%llu: not a line of an error file (no index, line and record)",
-                     path, (unsigned long long)line);
+    return error_new(ERROR_INPUT,
+                     "%s:%llu: not a line of an error file (no index, line and record)", path,
+                     (unsigned long long)line);
 }
 
 static tidemill_error *read_error_line(const char *path, const struct raw_record *raw,
@@ -191,7 +191,8 @@ static tidemill_error *write_cells(struct retry_input *input, yyjson_val *record
     for (yyjson_val *key; (key = yyjson_obj_iter_next(&cells)) != NULL;) {
         yyjson_val *cell = is_header ? key : yyjson_obj_iter_get_val(key);
         if (input->line.size > 0) buffer_byte(&input->line, ',');
-        if (yyjson_is_str(cell)) format_csv_cell(&input->line, yyjson_get_str(cell), yyjson_get_len(cell));
+        if (yyjson_is_str(cell))
+            format_csv_cell(&input->line, yyjson_get_str(cell), yyjson_get_len(cell));
     }
     return end_line(input);
 }

@@ -289,9 +289,9 @@ struct unit {
 };
 
 static const struct unit size_units[] = {
-    {"", 1},          {"B", 1},         {"K", 1024},      {"KB", 1e3},
-    {"KiB", 1024},    {"M", 1048576},   {"MB", 1e6},      {"MiB", 1048576},
-    {"G", 1073741824}, {"GB", 1e9},     {"GiB", 1073741824},
+    {"", 1},           {"B", 1},       {"K", 1024},         {"KB", 1e3},
+    {"KiB", 1024},     {"M", 1048576}, {"MB", 1e6},         {"MiB", 1048576},
+    {"G", 1073741824}, {"GB", 1e9},    {"GiB", 1073741824},
 };
 static const struct unit duration_units[] = {
     {"", 1e3}, {"ms", 1}, {"s", 1e3}, {"m", 6e4}, {"min", 6e4}, {"h", 3.6e6},
@@ -333,11 +333,10 @@ static tidemill_error *set_number(struct job_spec *spec, const struct option *op
                                   const char *text, const char *origin)
 {
     int64_t value = 0;
-    bool is_valid =
-        option->type == OPTION_COUNT ? parse_count(option, text, &value)
-        : option->type == OPTION_SIZE
-            ? parse_with_unit(text, size_units, COUNT_OF(size_units), &value)
-            : parse_with_unit(text, duration_units, COUNT_OF(duration_units), &value);
+    bool is_valid = option->type == OPTION_COUNT ? parse_count(option, text, &value)
+                    : option->type == OPTION_SIZE
+                        ? parse_with_unit(text, size_units, COUNT_OF(size_units), &value)
+                        : parse_with_unit(text, duration_units, COUNT_OF(duration_units), &value);
     if (!is_valid)
         return error_new(ERROR_USAGE, "%s: '%s' is not %s", origin, text,
                          option->type == OPTION_COUNT
@@ -427,19 +426,14 @@ tidemill_error *option_set(struct job_spec *spec, const struct option *option, c
 {
     switch (option->type) {
     case OPTION_STRING:
-    case OPTION_PATH:
-        return set_string(spec, option, text);
+    case OPTION_PATH: return set_string(spec, option, text);
     case OPTION_LIST:
-    case OPTION_COMMAS:
-        return append_list(spec, option, text);
-    case OPTION_FLAG:
-        return set_flag(spec, option, text, origin);
-    case OPTION_CHOICE:
-        return set_choice(spec, option, text, origin);
+    case OPTION_COMMAS: return append_list(spec, option, text);
+    case OPTION_FLAG: return set_flag(spec, option, text, origin);
+    case OPTION_CHOICE: return set_choice(spec, option, text, origin);
     case OPTION_COUNT:
     case OPTION_SIZE:
-    case OPTION_DURATION:
-        return set_number(spec, option, text, origin);
+    case OPTION_DURATION: return set_number(spec, option, text, origin);
     }
     return error_new(ERROR_INTERNAL, "option %s has no type", option->name);
 }
@@ -478,12 +472,8 @@ void option_text(const struct job_spec *spec, const struct option *option, struc
             buffer_text(out, list->items[i]);
         }
         return;
-    case OPTION_FLAG:
-        buffer_text(out, *(const bool *)place ? "true" : "false");
-        return;
-    case OPTION_CHOICE:
-        choice_text(option, *(const int *)place, out);
-        return;
+    case OPTION_FLAG: buffer_text(out, *(const bool *)place ? "true" : "false"); return;
+    case OPTION_CHOICE: choice_text(option, *(const int *)place, out); return;
     case OPTION_COUNT:
     case OPTION_SIZE:
     case OPTION_DURATION:

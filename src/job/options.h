@@ -23,16 +23,16 @@ enum option_type {
 struct option {
     const char *name; /* the flag without dashes, the YAML key */
     enum option_type type;
-    size_t offset;              /* in struct job_spec */
-    const char *value;          /* the placeholder in help: "FILE", "N|auto" */
-    const char *choices;        /* of a CHOICE: "a|b|c" */
-    const char *default_text;   /* parsed at start as if it had been given; NULL: empty */
-    int64_t minimum, maximum;   /* of a COUNT, SIZE, DURATION (0, 0: not checked) */
-    bool has_auto;              /* COUNT: "auto" is allowed */
-    bool shapes_output;         /* a part of the job's fingerprint: changing it changes the output */
-    char short_name;            /* 0: none */
-    const char *group;          /* heading in help */
-    const char *help;           /* one sentence, lower case, no full stop */
+    size_t offset;            /* in struct job_spec */
+    const char *value;        /* the placeholder in help: "FILE", "N|auto" */
+    const char *choices;      /* of a CHOICE: "a|b|c" */
+    const char *default_text; /* parsed at start as if it had been given; NULL: empty */
+    int64_t minimum, maximum; /* of a COUNT, SIZE, DURATION (0, 0: not checked) */
+    bool has_auto;            /* COUNT: "auto" is allowed */
+    bool shapes_output;       /* a part of the job's fingerprint: changing it changes the output */
+    char short_name;          /* 0: none */
+    const char *group;        /* heading in help */
+    const char *help;         /* one sentence, lower case, no full stop */
 };
 
 extern const struct option job_options[];

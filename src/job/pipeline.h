@@ -43,10 +43,10 @@ struct chunk {
     size_t records_capacity;
     struct arena arena; /* what decoding and planning allocate */
     struct tensor_area area;
-    size_t area_offset; /* of area.base in the shared region */
-    uint64_t number;    /* 0, 1, ... in input order */
+    size_t area_offset;    /* of area.base in the shared region */
+    uint64_t number;       /* 0, 1, ... in input order */
     tidemill_error *error; /* decoding it failed as a whole: out of memory */
-    double share_read;  /* of the input when this chunk had been read; negative: not known */
+    double share_read;     /* of the input when this chunk had been read; negative: not known */
 
     /* the coordinator's */
     struct plan plan;

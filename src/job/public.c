@@ -63,9 +63,8 @@ tidemill_error *tidemill_job_load(tidemill_job *job, const char *path)
 tidemill_error *tidemill_job_run(tidemill_job *job)
 {
     TRY(job_spec_check(&job->spec, &io_local));
-    return job->spec.is_retry
-               ? job_retry(&job->spec, &io_local, NULL, &job->stop, &job->summary)
-               : job_run(&job->spec, &io_local, NULL, &job->stop, &job->summary);
+    return job->spec.is_retry ? job_retry(&job->spec, &io_local, NULL, &job->stop, &job->summary)
+                              : job_run(&job->spec, &io_local, NULL, &job->stop, &job->summary);
 }
 
 void tidemill_job_stop(tidemill_job *job)

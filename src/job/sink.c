@@ -68,8 +68,8 @@ static tidemill_error *open_spools(struct sink *sink)
     if (is_assembled) sink->rows_path = path_with(spec->output, ".rows");
     const char *path = is_assembled ? sink->rows_path : sink->output_path;
     if (path == NULL || sink->output_path == NULL) return error_memory();
-    TRY(spool_open(io, path, output_compression(sink),
-                   is_continued ? &resume->commit.output : NULL, &sink->output));
+    TRY(spool_open(io, path, output_compression(sink), is_continued ? &resume->commit.output : NULL,
+                   &sink->output));
     if (spec->errors != NULL) {
         sink->errors_path = path_with(spec->errors, ".partial");
         if (sink->errors_path == NULL) return error_memory();
@@ -258,8 +258,8 @@ void sink_add_host_cpu(struct sink *sink, double cpu_s)
 void sink_times(const struct sink *sink, double *ret_wall_s, double *ret_cpu_s)
 {
     *ret_wall_s = sink->earlier_wall_s + clock_now_s() - sink->started_s;
-    *ret_cpu_s = sink->earlier_cpu_s + clock_process_cpu_s() -
-                 sink->started_cpu_s + sink->host_cpu_s;
+    *ret_cpu_s =
+        sink->earlier_cpu_s + clock_process_cpu_s() - sink->started_cpu_s + sink->host_cpu_s;
 }
 
 static tidemill_error *append_commit(struct sink *sink, struct journal_commit *commit)
@@ -363,13 +363,11 @@ tidemill_error *sink_finish(struct sink *sink)
     if (sink->errors != NULL) TRY(spool_finish(sink->errors, &final.errors_bytes));
     if (sink->counts.failed == 0) final.errors_bytes = 0;
     if (sink->config.journal == NULL)
-        return sink->errors == NULL
-                   ? NULL
-                   : publish_errors(sink->config.io, sink->errors_path, spec->errors,
-                                    final.errors_bytes > 0);
+        return sink->errors == NULL ? NULL
+                                    : publish_errors(sink->config.io, sink->errors_path,
+                                                     spec->errors, final.errors_bytes > 0);
     TRY(journal_append_final(sink->config.journal, &final));
     TRY(sink_publish_again(sink->config.io, spec, sink->config.journal, &final));
-    if (sink->rows_path != NULL)
-        sink->config.io->unlink(sink->config.io->context, sink->rows_path);
+    if (sink->rows_path != NULL) sink->config.io->unlink(sink->config.io->context, sink->rows_path);
     return NULL;
 }

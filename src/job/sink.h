@@ -38,7 +38,8 @@ struct job_counts sink_counts(struct sink *sink);
 void sink_set_clock(struct sink *sink, double started_s, double started_cpu_s);
 void sink_times(const struct sink *sink, double *ret_wall_s, double *ret_cpu_s);
 void sink_add_host_cpu(struct sink *sink, double cpu_s); /* model hosts' seconds so far */
-void sink_close(struct sink *sink); /* NULL is fine; files that are not finished stay for a resume */
+void sink_close(
+    struct sink *sink); /* NULL is fine; files that are not finished stay for a resume */
 
 /* Completes a publication that a kill cut short (journal has `final`, not `published`). */
 tidemill_error *sink_publish_again(const struct io *io, const struct job_spec *spec,

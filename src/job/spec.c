@@ -77,7 +77,8 @@ static tidemill_error *expand_input(struct job_spec *spec, const struct io *io, 
 static tidemill_error *check_inputs(struct job_spec *spec, const struct io *io)
 {
     if (spec->inputs.n == 0)
-        return error_new(ERROR_USAGE, "no input: name one with --input FILE (- for standard input)");
+        return error_new(ERROR_USAGE,
+                         "no input: name one with --input FILE (- for standard input)");
     free_list(&spec->input_paths);
     size_t n_standard_input = 0;
     for (size_t i = 0; i < spec->inputs.n; i++) {
@@ -93,13 +94,15 @@ static tidemill_error *check_output(struct job_spec *spec, const struct io *io)
 {
     struct stat status;
     if (spec->output == NULL || spec->output[0] == '\0')
-        return error_new(ERROR_USAGE, "no output: name one with --output FILE (- for standard output)");
+        return error_new(ERROR_USAGE,
+                         "no output: name one with --output FILE (- for standard output)");
     spec->to_stdout = strcmp(spec->output, "-") == 0;
     if (spec->to_stdout) return NULL;
     if (io->stat(io->context, spec->output, &status) == 0 && S_ISDIR(status.st_mode))
-        return error_new(ERROR_USAGE,
-                         "--output %s is a directory; name a file in it, such as %s/predictions.jsonl",
-                         spec->output, spec->output);
+        return error_new(
+            ERROR_USAGE,
+            "--output %s is a directory; name a file in it, such as %s/predictions.jsonl",
+            spec->output, spec->output);
     if (io->stat(io->context, spec->output, &status) == 0 && !S_ISREG(status.st_mode))
         return error_new(ERROR_USAGE,
                          "--output %s is not a plain file; use --output - and redirect it",

@@ -20,12 +20,12 @@ static void json_text(struct buffer *out, const char *key, const char *text)
 void job_summary_json(const struct job_summary *summary, struct buffer *out)
 {
     const struct job_counts *counts = &summary->counts;
-    buffer_printf(out,
-                  "{\"complete\":%s,\"resumed\":%s,\"records\":%" PRIu64 ",\"ok\":%" PRIu64
-                  ",\"errors\":%" PRIu64 ",\"duplicates\":%" PRIu64 ",\"records_this_run\":%" PRIu64,
-                  summary->is_complete ? "true" : "false", summary->is_resumed ? "true" : "false",
-                  counts->records, counts->ok, counts->failed, counts->duplicates,
-                  summary->records_this_run);
+    buffer_printf(
+        out,
+        "{\"complete\":%s,\"resumed\":%s,\"records\":%" PRIu64 ",\"ok\":%" PRIu64
+        ",\"errors\":%" PRIu64 ",\"duplicates\":%" PRIu64 ",\"records_this_run\":%" PRIu64,
+        summary->is_complete ? "true" : "false", summary->is_resumed ? "true" : "false",
+        counts->records, counts->ok, counts->failed, counts->duplicates, summary->records_this_run);
     buffer_printf(out,
                   ",\"wall_s\":%.3f,\"cpu_s\":%.3f,\"run_wall_s\":%.3f,\"run_cpu_s\":%.3f,"
                   "\"rows_per_s\":%.1f",
@@ -34,15 +34,12 @@ void job_summary_json(const struct job_summary *summary, struct buffer *out)
     buffer_printf(out,
                   ",\"batch\":%u,\"batch_measured\":%s,\"instances\":%d,\"threads\":%d,"
                   "\"host_restarts\":%d,\"model_busy_share\":%.3f",
-                  summary->batch, summary->is_batch_measured ? "true" : "false",
-                  summary->instances, summary->threads, summary->restarts,
-                  summary->model_busy_share);
-    buffer_printf(out,
-                  ",\"peak_memory_bytes\":%" PRIu64 ",\"peak_host_memory_bytes\":%" PRIu64,
+                  summary->batch, summary->is_batch_measured ? "true" : "false", summary->instances,
+                  summary->threads, summary->restarts, summary->model_busy_share);
+    buffer_printf(out, ",\"peak_memory_bytes\":%" PRIu64 ",\"peak_host_memory_bytes\":%" PRIu64,
                   summary->peak_memory_bytes, summary->peak_host_memory_bytes);
     if (summary->price_usd_hour > 0)
-        buffer_printf(out,
-                      ",\"price_usd_hour\":%g,\"cost_usd\":%.9g,\"cost_usd_per_million\":%.9g",
+        buffer_printf(out, ",\"price_usd_hour\":%g,\"cost_usd\":%.9g,\"cost_usd_per_million\":%.9g",
                       summary->price_usd_hour, summary->cost_usd, summary->cost_usd_per_million);
     json_text(out, "output", summary->output);
     json_text(out, "errors_file", counts->failed > 0 ? summary->errors : NULL);
@@ -77,9 +74,8 @@ static void text_work(const struct job_summary *summary, struct buffer *out)
 static void text_model(const struct job_summary *summary, struct buffer *out)
 {
     buffer_printf(out, "model        %s, batch %u%s, %d instance%s x %d thread%s, busy %.0f%%",
-                  summary->runtime, summary->batch,
-                  summary->is_batch_measured ? " (measured)" : "", summary->instances,
-                  summary->instances == 1 ? "" : "s", summary->threads,
+                  summary->runtime, summary->batch, summary->is_batch_measured ? " (measured)" : "",
+                  summary->instances, summary->instances == 1 ? "" : "s", summary->threads,
                   summary->threads == 1 ? "" : "s", 100 * summary->model_busy_share);
     if (summary->restarts > 0)
         buffer_printf(out, ", restarted %d time%s", summary->restarts,

@@ -35,8 +35,7 @@ tidemill_error *plan_chunk(const struct plan_row *rows, size_t n_rows,
     assert(limits->rows_max >= 1);
     const struct plan_row *sorted = rows;
     if (!has_one_shape(rows, n_rows)) {
-        struct plan_row *copy =
-            (struct plan_row *)arena_copy(arena, rows, n_rows * sizeof *rows);
+        struct plan_row *copy = (struct plan_row *)arena_copy(arena, rows, n_rows * sizeof *rows);
         if (copy == NULL) return error_memory();
         qsort(copy, n_rows, sizeof *copy, compare_rows);
         sorted = copy;

@@ -34,8 +34,7 @@ struct plan {
 
 /* Allocates from `arena`; the plan lives as long as that. */
 tidemill_error *plan_chunk(const struct plan_row *rows, size_t n_rows,
-                           const struct plan_limits *limits, struct arena *arena,
-                           struct plan *ret);
+                           const struct plan_limits *limits, struct arena *arena, struct plan *ret);
 
 /* --- batch size by measuring ---------------------------------------------------------------------- */
 

@@ -53,7 +53,8 @@ static void a_large_object_does_not_end_the_small_ones(void **unused)
     struct object objects[3];
     static const size_t sizes[] = {100, (size_t)5 << 20, 100};
     for (size_t i = 0; i < 3; i++) {
-        objects[i] = (struct object){arena_alloc(&arena, sizes[i]), sizes[i], (unsigned char)(7 + i)};
+        objects[i] =
+            (struct object){arena_alloc(&arena, sizes[i]), sizes[i], (unsigned char)(7 + i)};
         assert_non_null(objects[i].memory);
         memset(objects[i].memory, objects[i].mark, sizes[i]);
     }

@@ -83,8 +83,7 @@ static void errno_decides_what_kind_of_error_it_is(void **unused)
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         char expected[200];
         snprintf(expected, sizeof expected, "cannot read a%%b: %s", strerror(rows[i].errnum));
-        tidemill_error *error =
-            error_errno(rows[i].given, rows[i].errnum, "cannot read %s", "a%b");
+        tidemill_error *error = error_errno(rows[i].given, rows[i].errnum, "cannot read %s", "a%b");
         expect_text(error_message(error), expected, rows[i].name);
         expect_error(error, rows[i].expected, NULL, rows[i].name);
     }
@@ -102,8 +101,8 @@ static void names_are_different_and_sentences_fit_one_line(void **unused)
     for (int code = 0; code < ERROR_CODE_COUNT; code++) {
         const char *name = error_code_name((enum error_code)code);
         const char *sentence = error_code_sentence((enum error_code)code);
-        assert_true(name[0] != '\0' && strspn(name, "abcdefghijklmnopqrstuvwxyz_0123456789") ==
-                                           strlen(name));
+        assert_true(name[0] != '\0' &&
+                    strspn(name, "abcdefghijklmnopqrstuvwxyz_0123456789") == strlen(name));
         assert_true(sentence[0] != '\0' && strchr(sentence, '\n') == NULL);
         for (int other = 0; other < code; other++)
             assert_string_not_equal(name, error_code_name((enum error_code)other));
@@ -117,11 +116,14 @@ static void the_exit_status_is_what_scripts_rely_on(void **unused)
         enum error_code code;
         int status;
     } rows[] = {
-        {ERROR_OK, 0},        {ERROR_INVALID_JSON, 1}, {ERROR_HOST_TIMEOUT, 1},
-        {ERROR_TOO_MANY_ERRORS, 1}, {ERROR_USAGE, 2},  {ERROR_INPUT, 2},
-        {ERROR_CHANGED, 2},   {ERROR_EXISTS, 2},       {ERROR_LOCKED, 2},
-        {ERROR_MODEL_LOAD, 3}, {ERROR_IO, 3},          {ERROR_NO_SPACE, 3},
-        {ERROR_CORRUPT, 3},   {ERROR_MEMORY, 3},       {ERROR_INTERRUPTED, 75},
+        {ERROR_OK, 0},           {ERROR_INVALID_JSON, 1},
+        {ERROR_HOST_TIMEOUT, 1}, {ERROR_TOO_MANY_ERRORS, 1},
+        {ERROR_USAGE, 2},        {ERROR_INPUT, 2},
+        {ERROR_CHANGED, 2},      {ERROR_EXISTS, 2},
+        {ERROR_LOCKED, 2},       {ERROR_MODEL_LOAD, 3},
+        {ERROR_IO, 3},           {ERROR_NO_SPACE, 3},
+        {ERROR_CORRUPT, 3},      {ERROR_MEMORY, 3},
+        {ERROR_INTERRUPTED, 75},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++)
         if (error_code_exit_status(rows[i].code) != rows[i].status)

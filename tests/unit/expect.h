@@ -35,7 +35,8 @@ static inline void expect_error(tidemill_error *error, enum error_code code, con
 
 static inline void expect_text(const char *found, const char *expected, const char *row)
 {
-    if (strcmp(found, expected) != 0) fail_msg("%s: \"%s\", not \"%s\"", row, found, expected);
+    const char *text = found == NULL ? "(nothing)" : found;
+    if (strcmp(text, expected) != 0) fail_msg("%s: \"%s\", not \"%s\"", row, text, expected);
 }
 
 /* splitmix64: every state is a good one. */

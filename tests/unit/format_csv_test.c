@@ -46,7 +46,9 @@ static void test_split(void **state)
         const char *wrong =
             csv_split((struct slice){text, size}, cells, 4, &arena, &n, &is_memory_short);
         for (size_t k = 0; wrong == NULL && k < n; k++) {
-            sprintf(found + strlen(found), "<%.*s>", (int)cells[k].size, cells[k].data);
+            size_t used = strlen(found);
+            snprintf(found + used, sizeof found - used, "<%.*s>", (int)cells[k].size,
+                     cells[k].data);
         }
         assert_string_equal(wrong == NULL ? found : wrong, splits[i].expected);
         free(text);

@@ -67,7 +67,8 @@ static void test_hard_cases(void **state)
         if (i < -1000) middle = (long double)a; /* printf of subnormals: just the number */
         snprintf(text, sizeof text, "%.1100Lf", middle);
         check(text);
-        strcat(text, "1");
+        size_t length = strlen(text);
+        snprintf(text + length, sizeof text - length, "1");
         check(text);
     }
 }

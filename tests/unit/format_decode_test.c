@@ -123,7 +123,7 @@ static void test_depth(void **state)
         struct bench bench = open_one(TENSOR_FLOAT, 0, NULL, is_fast != 0);
         size_t depths[] = {JSON_DEPTH_MAX - 1, JSON_DEPTH_MAX, deep};
         for (size_t i = 0; i < COUNT_OF(depths); i++) {
-            size_t n = (size_t)sprintf(text, "{\"id\":1,\"x\":1,\"v\":");
+            size_t n = (size_t)snprintf(text, 64, "{\"id\":1,\"x\":1,\"v\":");
             memset(text + n, '[', depths[i]);
             memset(text + n + depths[i], ']', depths[i]);
             n += 2 * depths[i];
@@ -311,7 +311,8 @@ static void check_value(const struct value_case *c, bool is_fast)
         assert_int_equal(bench.area.used[0], 0);
     } else {
         const unsigned char *row = bench_row(&bench, 0);
-        for (size_t i = 0; i < record->inputs[0].bytes; i++) sprintf(hex + 2 * i, "%02x", row[i]);
+        for (size_t i = 0; i < record->inputs[0].bytes; i++)
+            snprintf(hex + 2 * i, 3, "%02x", row[i]);
         assert_string_equal(hex, c->expected);
         assert_int_equal(bench.area.used[0], record->inputs[0].bytes);
     }

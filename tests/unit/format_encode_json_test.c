@@ -82,8 +82,7 @@ static const struct encoding_case lines[] = {
      .text = "{\"id\":7,\"a\\\"b\":1.0}\n"},
     {.name = "a model without a batch dimension",
      .is_unbatched = true,
-     .outputs = {SPEC(FLOAT, "x", SHAPE(2)), SPEC(FLOAT, "n", SCALAR),
-                 SPEC(STRING, "s", SCALAR)},
+     .outputs = {SPEC(FLOAT, "x", SHAPE(2)), SPEC(FLOAT, "n", SCALAR), SPEC(STRING, "s", SCALAR)},
      .values = {VALUE(FLOAT, SHAPE(2), float, 1, 2), VALUE(FLOAT, SCALAR, float, 3),
                 TEXT(SCALAR, "\1\0\0\0a")},
      .text = "{\"id\":7,\"x\":[1.0,2.0],\"n\":3.0,\"s\":\"a\"}\n"},
@@ -112,8 +111,8 @@ static const struct encoding_case lines[] = {
     {.name = "a sequence that is one record's own",
      .is_unbatched = true,
      .outputs = {SPEC_OTHER(SEQUENCE, "p"), SPEC_OTHER(SEQUENCE, "q")},
-     .values = {PARENT(SEQUENCE, 2, 2), PARENT(SEQUENCE, 4, 0),
-                VALUE(FLOAT, SHAPE(1), float, 1), TEXT(SHAPE(1), "\1\0\0\0a")},
+     .values = {PARENT(SEQUENCE, 2, 2), PARENT(SEQUENCE, 4, 0), VALUE(FLOAT, SHAPE(1), float, 1),
+                TEXT(SHAPE(1), "\1\0\0\0a")},
      .text = "{\"id\":7,\"p\":[[1.0],[\"a\"]],\"q\":[]}\n"},
     {.name = "a map with strings on both sides",
      .is_unbatched = true,
@@ -414,8 +413,7 @@ static void test_random_tensors_read_back(void **state)
     (void)state;
     uint64_t seed = random_seed("random tensors");
     for (int round = 0; round < 500; round++) {
-        struct encoding_case row = {.name = "random",
-                                    .outputs = {SPEC(FLOAT, "x", {.rank = -1})}};
+        struct encoding_case row = {.name = "random", .outputs = {SPEC(FLOAT, "x", {.rank = -1})}};
         struct shape *shape = &row.values[0].shape;
         size_t count;
         shape->rank = 1 + (int32_t)random_below(&seed, 5);

@@ -12,22 +12,44 @@
 
 /* SHAPE(2, 3); SCALAR is the shape of one number. At file scope the literals live for ever. */
 #define SHAPE(...)                                                                                 \
-    {.rank = (int32_t)COUNT_OF(((int64_t[]){__VA_ARGS__})), .dims = {__VA_ARGS__}}
-#define SCALAR {.rank = 0}
+    {                                                                                              \
+        .rank = (int32_t)COUNT_OF(((int64_t[]){__VA_ARGS__})), .dims = { __VA_ARGS__ }             \
+    }
+#define SCALAR                                                                                     \
+    {                                                                                              \
+        .rank = 0                                                                                  \
+    }
 #define SPEC(type_, name_, ...)                                                                    \
-    {.name = (char *)(uintptr_t)name_, .type = TENSOR_##type_, .shape = __VA_ARGS__}
+    {                                                                                              \
+        .name = (char *)(uintptr_t)name_, .type = TENSOR_##type_, .shape = __VA_ARGS__             \
+    }
 #define SPEC_OTHER(kind_, name_)                                                                   \
-    {.name = (char *)(uintptr_t)name_, .kind = VALUE_##kind_, .shape = {.rank = -1}}
+    {                                                                                              \
+        .name = (char *)(uintptr_t)name_, .kind = VALUE_##kind_, .shape = {.rank = -1 }            \
+    }
 /* VALUE(FLOAT, SHAPE(2, 2), float, 1, 2, 3, 4) */
 #define VALUE(type_, shape_, c_type, ...)                                                          \
-    {.type = TENSOR_##type_, .shape = shape_, .data = (unsigned char *)(c_type[]){__VA_ARGS__},    \
-     .bytes = sizeof((c_type[]){__VA_ARGS__})}
+    {                                                                                              \
+        .type = TENSOR_##type_, .shape = shape_, .data = (unsigned char *)(c_type[]){__VA_ARGS__}, \
+        .bytes = sizeof((c_type[]){__VA_ARGS__})                                                   \
+    }
 /* Packed strings: TEXT("\1\0\0\0a" "\0\0\0\0") without the literal's own NUL. */
 #define TEXT(shape_, literal)                                                                      \
-    {.type = TENSOR_STRING, .shape = shape_, .data = (const unsigned char *)literal,               \
-     .bytes = sizeof literal - 1}
-#define PARENT(kind_, first, n) {.kind = VALUE_##kind_, .first_child = first, .n_children = n}
-#define KEPT(key_, value_) {{key_, sizeof key_ - 1}, {value_, sizeof value_ - 1}}
+    {                                                                                              \
+        .type = TENSOR_STRING, .shape = shape_, .data = (const unsigned char *)literal,            \
+        .bytes = sizeof literal - 1                                                                \
+    }
+#define PARENT(kind_, first, n)                                                                    \
+    {                                                                                              \
+        .kind = VALUE_##kind_, .first_child = first, .n_children = n                               \
+    }
+#define KEPT(key_, value_)                                                                         \
+    {                                                                                              \
+        {key_, sizeof key_ - 1},                                                                   \
+        {                                                                                          \
+            value_, sizeof value_ - 1                                                              \
+        }                                                                                          \
+    }
 
 struct encoding_case {
     const char *name; /* what breaks when it fails */
@@ -73,8 +95,8 @@ static inline tidemill_error *encoding_open(struct encoding *encoding,
     encoding->schema = (struct source_schema){.format = n_columns > 0 ? FORMAT_CSV : FORMAT_JSONL,
                                               .columns = row->columns,
                                               .n_columns = n_columns};
-    struct encoder_config config = {.format = row->format == FORMAT_AUTO ? FORMAT_JSONL
-                                                                         : row->format,
+    struct encoder_config config = {.format =
+                                        row->format == FORMAT_AUTO ? FORMAT_JSONL : row->format,
                                     .outputs = row->outputs,
                                     .n_outputs = n_outputs,
                                     .is_batched = !row->is_unbatched,
@@ -103,9 +125,9 @@ static inline enum error_code encoding_append(struct encoding *encoding,
                             .kept = (struct kept_field *)(uintptr_t)row->kept};
     if (row->id != NULL) record.id.size = strlen(row->id);
     while (record.n_kept < 4 && row->kept[record.n_kept].key.data != NULL) record.n_kept++;
-    enum error_code code = encoder_set_values(encoding->encoder, encoding->scratch, row->values,
-                                              VALUES_MAX, row->n_rows == 0 ? 1 : row->n_rows,
-                                              ret_message);
+    enum error_code code =
+        encoder_set_values(encoding->encoder, encoding->scratch, row->values, VALUES_MAX,
+                           row->n_rows == 0 ? 1 : row->n_rows, ret_message);
     if (code != ERROR_OK) return code;
     return encoder_append_row(encoding->encoder, encoding->scratch, &record, row->row,
                               &encoding->out, ret_message);

@@ -54,8 +54,8 @@ static size_t microbatches_needed(const struct plan_row *rows, size_t n_rows, ui
 static void the_example_of_the_readme_holds(void **unused)
 {
     (void)unused;
-    static const struct plan_row rows[] = {{0, 1, 'a'}, {1, 1, 'a'}, {2, 1, 'b'}, {3, 1, 'a'},
-                                           {4, 1, 'b'}};
+    static const struct plan_row rows[] = {
+        {0, 1, 'a'}, {1, 1, 'a'}, {2, 1, 'b'}, {3, 1, 'a'}, {4, 1, 'b'}};
     static const uint32_t order[] = {0, 1, 3, 2, 4};
     static const struct plan_microbatch microbatches[] = {{0, 2}, {2, 1}, {3, 2}};
     struct arena arena = {0};
@@ -105,9 +105,12 @@ static void shape_keys_far_apart_are_told_apart(void **unused)
 {
     (void)unused;
     /* differences that do not fit an int, which a comparison by subtraction would lose */
-    static const struct plan_row rows[] = {{0, 1, 0},          {1, 1, UINT64_MAX},
-                                           {2, 1, 1u},         {3, 1, (uint64_t)1 << 32},
-                                           {4, 1, UINT64_MAX}, {5, 1, 0},
+    static const struct plan_row rows[] = {{0, 1, 0},
+                                           {1, 1, UINT64_MAX},
+                                           {2, 1, 1u},
+                                           {3, 1, (uint64_t)1 << 32},
+                                           {4, 1, UINT64_MAX},
+                                           {5, 1, 0},
                                            {6, 1, (uint64_t)1 << 63}};
     struct arena arena = {0};
     struct plan plan;

@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-#define CALLS_MAX 64 /* as the engine does it */
+#define CALLS_MAX 64  /* as the engine does it */
 #define LONG_JOB 1e12 /* rows: the climb has its longest budget */
 #define BUDGET_S_MAX 15.0
 #define BUDGET_S_MIN 0.06
@@ -65,8 +65,8 @@ static double budget_of(double rows_total, double rate)
     return MIN(MAX(BUDGET_SHARE * rows_total / rate, BUDGET_S_MIN), BUDGET_S_MAX);
 }
 
-static struct outcome climb_on(const struct machine *machine, uint32_t batch_max,
-                               double rows_total, uint64_t *state)
+static struct outcome climb_on(const struct machine *machine, uint32_t batch_max, double rows_total,
+                               uint64_t *state)
 {
     struct batch_climb climb;
     struct outcome outcome = {0};
@@ -78,7 +78,7 @@ static struct outcome climb_on(const struct machine *machine, uint32_t batch_max
         uint64_t rows = 0;
         assert_true(least_s > 0);
         assert_in_range(climb.batch, 1, batch_max);
-        assert_true(climb.batch > last); /* never one size twice: it ends */
+        assert_true(climb.batch > last);         /* never one size twice: it ends */
         assert_true(outcome.spent_s < budget_s); /* the budget and at most one measurement more */
         last = climb.batch;
         for (int i = 0; i < CALLS_MAX && seconds < least_s; i++) {
@@ -87,8 +87,7 @@ static struct outcome climb_on(const struct machine *machine, uint32_t batch_max
         }
         batch_climb_step(&climb, rows, seconds, fits(machine, climb.batch));
         outcome.spent_s += seconds;
-        if (climb.best_rate_rows_s > 0)
-            budget_s = budget_of(rows_total, climb.best_rate_rows_s);
+        if (climb.best_rate_rows_s > 0) budget_s = budget_of(rows_total, climb.best_rate_rows_s);
         if (++outcome.n_measured > SIZES_MAX) fail_msg("the climb does not end");
     }
     outcome.batch = climb.best_batch;
@@ -108,20 +107,50 @@ static const struct {
     double rows_total;
     uint32_t batch_min, batch_most; /* what may be picked */
 } curves[] = {
-    {"calls dear, rows cheap: stopped before the top", {.call_s = 1e-3, .row_s = 1e-6}, 65536, LONG_JOB,
-     16384, 65536},
-    {"calls cheap: memory spent for nothing", {.call_s = 1e-7, .row_s = 1e-4}, 4096, LONG_JOB, 1, 1},
+    {"calls dear, rows cheap: stopped before the top",
+     {.call_s = 1e-3, .row_s = 1e-6},
+     65536,
+     LONG_JOB,
+     16384,
+     65536},
+    {"calls cheap: memory spent for nothing",
+     {.call_s = 1e-7, .row_s = 1e-4},
+     4096,
+     LONG_JOB,
+     1,
+     1},
     {"nothing gained: memory spent for nothing", {.row_s = 1e-4}, 4096, LONG_JOB, 1, 1},
-    {"ran past the peak", {.call_s = 1e-3, .row_s = 1e-5, .row_square_s = 1e-6}, 4096, LONG_JOB, 16, 64},
-    {"the last size, no power of two, was not tried", {.call_s = 1e-2, .row_s = 1e-6}, 1000, LONG_JOB,
-     1000, 1000},
+    {"ran past the peak",
+     {.call_s = 1e-3, .row_s = 1e-5, .row_square_s = 1e-6},
+     4096,
+     LONG_JOB,
+     16,
+     64},
+    {"the last size, no power of two, was not tried",
+     {.call_s = 1e-2, .row_s = 1e-6},
+     1000,
+     LONG_JOB,
+     1000,
+     1000},
     {"one row only", {.call_s = 1e-3}, 1, LONG_JOB, 1, 1},
-    {"took a size that memory does not hold", {.call_s = 1e-2, .row_s = 1e-6, .rows_fit = 100},
-     4096, LONG_JOB, 64, 64},
+    {"took a size that memory does not hold",
+     {.call_s = 1e-2, .row_s = 1e-6, .rows_fit = 100},
+     4096,
+     LONG_JOB,
+     64,
+     64},
     {"a slow model was measured on and on", {.call_s = 20, .row_s = 1}, 4096, LONG_JOB, 1, 1},
-    {"a short job was measured for longer than it runs", {.call_s = 0.1, .row_s = 1e-3}, 4096, 50,
-     1, 1},
-    {"an input of unknown length was not measured", {.call_s = 1e-3, .row_s = 1e-6}, 256, 0, 16,
+    {"a short job was measured for longer than it runs",
+     {.call_s = 0.1, .row_s = 1e-3},
+     4096,
+     50,
+     1,
+     1},
+    {"an input of unknown length was not measured",
+     {.call_s = 1e-3, .row_s = 1e-6},
+     256,
+     0,
+     16,
      256},
     {"a slow model's budget was not used up", {.call_s = 3, .row_s = 1e-3}, 4096, LONG_JOB, 16, 16},
 };
