@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 SAMPLE_S = 0.01
-TREE_SAMPLES = 10  # the whole tree is looked at in every so many samples
+TREE_SAMPLES = 5  # the whole tree is looked at in every so many samples
 
 
 class CommandFailed(Exception):
@@ -118,7 +118,7 @@ def watched(command, environment):
         sample = 0
         while child.poll() is None:
             peaks.look_at_first(child.pid)
-            if sample % TREE_SAMPLES == TREE_SAMPLES - 1:
+            if sample % TREE_SAMPLES == 0:
                 peaks.look_at_tree(child.pid)
             sample += 1
             time.sleep(SAMPLE_S)
