@@ -13,6 +13,7 @@
 #include "job/journal.h"
 #include "job/machine.h"
 #include "job/paths.h"
+#include "job/resources.h"
 #include "job/sink.h"
 
 #include "cost/cost.h"
@@ -22,12 +23,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A chunk: the unit of planning. Large enough for big batches, small enough for little memory. */
-#define CHUNK_ROWS ((uint32_t)4096)
-#define CHUNK_BYTES ((size_t)2 << 20)
-/* The densest input: 16 bytes of a JSON array's digits and commas become 8 numbers of 8 bytes. */
-#define AREA_FACTOR 16
-#define OUTPUT_AREA_BYTES ((size_t)1 << 30)
 #define TEXT_FILE_BYTES_MAX ((size_t)64 << 20)
 #define LOAD_TIMEOUT_MS (10 * 60 * 1000)
 /* So many runs in a row that died before their first commit: something here kills them. */
@@ -49,12 +44,7 @@ struct run {
     struct journal_state state;
     struct journal *journal;
 
-    int n_workers, instances_max, threads;
-    struct shared_region region;
-    struct slot *slots;
-    size_t n_slots;
-    struct chunk **chunks; /* [0] is the first one read */
-    size_t n_chunks;
+    struct resources resources; /* chunks[0] is the first one read */
     struct runtime *runtime;
     struct source_config source_config;
     struct source *source;
@@ -152,66 +142,12 @@ static tidemill_error *open_past(struct run *run)
     return look_at_past(run);
 }
 
-/* --- model and memory ----------------------------------------------------------------------------------- */
-
-static void choose_parallelism(struct run *run)
-{
-    const struct job_spec *spec = run->spec;
-    struct stat status;
-    int cores = machine_cores(run->io);
-    bool is_on_cpu = strncmp(spec->provider, "cpu", 3) == 0;
-    uint64_t memory = spec->memory_bytes > 0 ? (uint64_t)spec->memory_bytes
-                                             : machine_memory_free_bytes(run->io) / 2;
-    uint64_t model_bytes =
-        run->io->stat(run->io->context, spec->model, &status) == 0 ? (uint64_t)status.st_size : 0;
-    uint64_t instance_bytes = 2 * model_bytes + ((uint64_t)64 << 20); /* weights, packed weights */
-    int fitting = memory == 0 ? 1 : (int)MIN(memory / instance_bytes, (uint64_t)cores);
-    run->n_workers = cores;
-    run->threads = (int)spec->threads;
-    run->instances_max = (int)spec->instances;
-    if (run->instances_max == 0) {
-        int wanted = run->threads > 0 ? cores / run->threads : cores;
-        run->instances_max = is_on_cpu ? MAX(MIN(wanted, fitting), 1) : 1;
-    }
-    if (run->threads == 0) run->threads = is_on_cpu ? MAX(cores / run->instances_max, 1) : 1;
-}
-
-static size_t input_area_bytes(const struct run *run)
-{
-    size_t bytes = AREA_FACTOR * (8 * CHUNK_BYTES + (size_t)run->spec->record_bytes_max);
-    return (bytes + 4095) & ~(size_t)4095;
-}
-
-/* Address space for every chunk's tensors and every slot; pages come as they are touched. */
-static tidemill_error *reserve_region(struct run *run)
-{
-    size_t area = input_area_bytes(run);
-    run->n_chunks = (size_t)run->n_workers + 4;
-    run->n_slots = 2 * (size_t)run->instances_max + 2 * (size_t)run->n_workers;
-    size_t size = run->n_chunks * area + run->n_slots * (area + OUTPUT_AREA_BYTES);
-    run->slots = calloc(run->n_slots, sizeof *run->slots);
-    run->chunks = calloc(run->n_chunks, sizeof *run->chunks);
-    if (run->slots == NULL || run->chunks == NULL) return error_memory();
-    TRY(shared_region_new(size, &run->region));
-    size_t offset = run->n_chunks * area;
-    for (size_t i = 0; i < run->n_slots; i++) {
-        run->slots[i] = (struct slot){
-            .gather_offset = offset,
-            .gather_capacity = area,
-            .output_offset = offset + area,
-            .output_capacity = OUTPUT_AREA_BYTES,
-            .next = i + 1 < run->n_slots ? &run->slots[i + 1] : NULL,
-        };
-        offset += area + OUTPUT_AREA_BYTES;
-    }
-    return NULL;
-}
+/* --- the model ------------------------------------------------------------------------------------------- */
 
 static tidemill_error *open_model(struct run *run)
 {
     const struct job_spec *spec = run->spec;
-    choose_parallelism(run);
-    TRY(reserve_region(run));
+    TRY(resources_reserve(spec, run->io, &run->resources));
     struct runtime_options options = {
         .model = spec->model,
         .onnxruntime = spec->onnxruntime,
@@ -219,20 +155,16 @@ static tidemill_error *open_model(struct run *run)
         .output_names = (const char *const *)spec->output_names.items,
         .n_output_names = spec->output_names.n,
         .batch_dimension = (enum batch_dimension)spec->batch_dimension,
-        .threads = run->threads,
-        .instances_max = run->instances_max,
+        .threads = run->resources.threads,
+        .instances_max = run->resources.instances_max,
         .is_growing = spec->instances == 0,
         .is_isolated = spec->is_isolated,
         .timeout_ms = (int)MIN(spec->timeout_ms, (int64_t)INT32_MAX),
         .load_timeout_ms = LOAD_TIMEOUT_MS,
         .wake_fd = run->stop->wake_fd,
     };
-    TRY(runtime_open(&options, &run->region, &run->runtime));
-    size_t n_inputs = runtime_signature(run->runtime)->n_inputs;
-    for (size_t i = 0; i < run->n_chunks; i++)
-        TRY(chunk_new(&run->region, i * input_area_bytes(run), input_area_bytes(run), n_inputs,
-                      &run->chunks[i]));
-    return NULL;
+    TRY(runtime_open(&options, &run->resources.region, &run->runtime));
+    return resources_make_chunks(&run->resources, runtime_signature(run->runtime)->n_inputs);
 }
 
 /* --- formats ----------------------------------------------------------------------------------------------- */
@@ -258,7 +190,7 @@ static tidemill_error *read_labels(struct run *run)
 static tidemill_error *make_decoder(struct run *run)
 {
     const struct job_spec *spec = run->spec;
-    const struct raw_chunk *first = &run->chunks[0]->raw;
+    const struct raw_chunk *first = &run->resources.chunks[0]->raw;
     if (spec->template_path != NULL)
         TRY(io_read_file(run->io, spec->template_path, TEXT_FILE_BYTES_MAX, &run->template_text,
                          &run->template_size));
@@ -323,8 +255,8 @@ static tidemill_error *open_input(struct run *run)
         .n_line_numbers = spec->n_line_numbers,
     };
     TRY(source_open(run->io, &run->source_config, NULL, &run->source));
-    TRY(source_read_chunk(run->source, &run->chunks[0]->raw));
-    run->chunks[0]->share_read = source_progress(run->source);
+    TRY(source_read_chunk(run->source, &run->resources.chunks[0]->raw));
+    run->resources.chunks[0]->share_read = source_progress(run->source);
     TRY(make_decoder(run));
     return make_encoder(run);
 }
@@ -333,7 +265,7 @@ static tidemill_error *decode_first_chunk(struct run *run)
 {
     struct decode_scratch *scratch = decode_scratch_new();
     if (scratch == NULL) return error_memory();
-    tidemill_error *error = chunk_decode(run->chunks[0], run->decoder, scratch);
+    tidemill_error *error = chunk_decode(run->resources.chunks[0], run->decoder, scratch);
     decode_scratch_free(scratch);
     return error;
 }
@@ -350,15 +282,14 @@ static void start_hosts(struct run *run, double model_s)
 
 static tidemill_error *measure_batch(struct run *run)
 {
-    const struct chunk *first = run->chunks[0];
+    const struct chunk *first = run->resources.chunks[0];
     struct calibration calibration = {
         .runtime = run->runtime,
-        .region = &run->region,
-        .slot = &run->slots[0],
-        .chunk = run->chunks[0],
-        .memory_bytes = run->spec->memory_bytes > 0 ? (uint64_t)run->spec->memory_bytes
-                                                    : machine_memory_free_bytes(run->io) / 2,
-        .instances_max = run->instances_max,
+        .region = &run->resources.region,
+        .slot = &run->resources.slots[0],
+        .chunk = run->resources.chunks[0],
+        .memory_bytes = run->resources.memory_bytes,
+        .instances_max = run->resources.instances_max,
         .stop = run->stop,
     };
     if (first->raw.is_last)
@@ -376,7 +307,7 @@ static tidemill_error *measure_batch(struct run *run)
 static tidemill_error *decide_plan(struct run *run)
 {
     const struct model_signature *signature = runtime_signature(run->runtime);
-    const struct buffer *bytes = &run->chunks[0]->raw.bytes;
+    const struct buffer *bytes = &run->resources.chunks[0]->raw.bytes;
     struct digest first_chunk = hash_bytes(bytes->data, bytes->size);
     if (run->state.plan.is_set) {
         run->plan = run->state.plan;
@@ -429,8 +360,8 @@ static tidemill_error *note_ids(struct run *run, const struct chunk *chunk)
 
 static tidemill_error *next_first_chunk(struct run *run)
 {
-    struct chunk *chunk = run->chunks[0];
-    chunk_recycle(chunk, &run->region);
+    struct chunk *chunk = run->resources.chunks[0];
+    chunk_recycle(chunk, &run->resources.region);
     TRY(source_read_chunk(run->source, &chunk->raw));
     chunk->share_read = source_progress(run->source);
     return decode_first_chunk(run);
@@ -456,7 +387,7 @@ static tidemill_error *reopen_at(struct run *run, const struct source_position *
 static tidemill_error *skip_to_commit(struct run *run)
 {
     const struct source_position *target = &run->state.commit.chunk;
-    struct chunk *chunk = run->chunks[0];
+    struct chunk *chunk = run->resources.chunks[0];
     if (chunk->raw.start.index == target->index && run->ids == NULL) return NULL;
     if (can_seek_input(run)) return reopen_at(run, target);
     while (chunk->raw.start.index < target->index && !chunk->raw.is_last) {
@@ -466,7 +397,7 @@ static tidemill_error *skip_to_commit(struct run *run)
     if (chunk->raw.start.index == target->index) return NULL;
     /* all is written but not published: an empty chunk ends the job */
     if (chunk->raw.is_last && chunk->raw.end.index == target->index) {
-        chunk_recycle(chunk, &run->region);
+        chunk_recycle(chunk, &run->resources.region);
         chunk->raw.n_records = 0;
         chunk->raw.start = chunk->raw.end;
         return NULL;
@@ -504,20 +435,20 @@ static tidemill_error *run_engine(struct run *run)
         .observer = run->observer,
         .stop = run->stop,
         .source = run->source,
-        .first_chunk = run->chunks[0],
-        .free_chunks = run->chunks + 1,
-        .n_free_chunks = run->n_chunks - 1,
+        .first_chunk = run->resources.chunks[0],
+        .free_chunks = run->resources.chunks + 1,
+        .n_free_chunks = run->resources.n_chunks - 1,
         .skip_in_first_chunk = (size_t)run->state.commit.done_in_chunk,
-        .region = &run->region,
-        .slots = run->slots,
-        .n_slots = run->n_slots,
+        .region = &run->resources.region,
+        .slots = run->resources.slots,
+        .n_slots = run->resources.n_slots,
         .decoder = run->decoder,
         .encoder = run->encoder,
         .runtime = run->runtime,
         .sink = run->sink,
         .ids = run->ids,
         .batch = run->plan.batch,
-        .n_workers = run->n_workers,
+        .n_workers = run->resources.n_workers,
         .is_careful = is_careful,
         .deadly = run->state.deadly,
         .n_deadly = run->state.n_deadly,
@@ -567,7 +498,7 @@ static void fill_runtime(struct run *run)
     if (run->sink != NULL) sink_add_host_cpu(run->sink, stats.cpu_s);
     summary->run_cpu_s = clock_process_cpu_s() - run->started_cpu_s + stats.cpu_s;
     summary->instances = stats.hosts;
-    summary->threads = run->threads;
+    summary->threads = run->resources.threads;
     summary->restarts = stats.restarts;
     summary->peak_host_memory_bytes = stats.peak_memory_bytes;
     if (summary->run_wall_s > 0 && stats.hosts > 0)
@@ -599,12 +530,9 @@ static void close_run(struct run *run)
     encoder_free(run->encoder);
     decoder_free(run->decoder);
     source_close(run->source);
-    for (size_t i = 0; i < run->n_chunks && run->chunks != NULL; i++) chunk_free(run->chunks[i]);
     runtime_close(run->runtime);
-    shared_region_free(&run->region);
+    resources_free(&run->resources);
     id_set_free(run->ids);
-    free(run->chunks);
-    free(run->slots);
     free(run->labels.items);
     free(run->labels_text);
     free(run->template_text);
@@ -628,7 +556,7 @@ tidemill_error *job_run(const struct job_spec *spec, const struct io *io,
         .summary = summary,
         .started_s = clock_now_s(),
         .started_cpu_s = clock_process_cpu_s(),
-        .region = {.fd = -1},
+        .resources = {.region = {.fd = -1}},
     };
     *summary = (struct job_summary){
         .output = spec->output, .errors = spec->errors, .price_usd_hour = spec->price_usd_hour};

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* resources.c - how many processes, threads and chunks a job has, and the memory that they share. */
+#include "job/resources.h"
+
+#include "job/machine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The densest input: 16 bytes of a JSON array's digits and commas become 8 numbers of 8 bytes. */
+#define AREA_FACTOR 16
+#define OUTPUT_AREA_BYTES ((size_t)1 << 30)
+
+static void choose_parallelism(const struct job_spec *spec, const struct io *io,
+                               struct resources *r)
+{
+    struct stat status;
+    int cores = machine_cores(io);
+    bool is_on_cpu = strncmp(spec->provider, "cpu", 3) == 0;
+    uint64_t memory =
+        spec->memory_bytes > 0 ? (uint64_t)spec->memory_bytes : machine_memory_free_bytes(io) / 2;
+    uint64_t model_bytes =
+        io->stat(io->context, spec->model, &status) == 0 ? (uint64_t)status.st_size : 0;
+    uint64_t instance_bytes = 2 * model_bytes + ((uint64_t)64 << 20); /* weights, packed weights */
+    int fitting = memory == 0 ? 1 : (int)MIN(memory / instance_bytes, (uint64_t)cores);
+    r->n_workers = cores;
+    r->memory_bytes = memory;
+    r->threads = (int)spec->threads;
+    r->instances_max = (int)spec->instances;
+    if (r->instances_max == 0) {
+        int wanted = r->threads > 0 ? cores / r->threads : cores;
+        r->instances_max = is_on_cpu ? MAX(MIN(wanted, fitting), 1) : 1;
+    }
+    if (r->threads == 0) r->threads = is_on_cpu ? MAX(cores / r->instances_max, 1) : 1;
+}
+
+static size_t input_area_bytes(const struct job_spec *spec)
+{
+    size_t bytes = AREA_FACTOR * (8 * CHUNK_BYTES + (size_t)spec->record_bytes_max);
+    return (bytes + 4095) & ~(size_t)4095;
+}
+
+/* Address space for every chunk's tensors and every slot; pages come as they are touched. */
+static tidemill_error *reserve(struct resources *r)
+{
+    r->n_chunks = (size_t)r->n_workers + 4;
+    r->n_slots = 2 * (size_t)r->instances_max + 2 * (size_t)r->n_workers;
+    r->slots = calloc(r->n_slots, sizeof *r->slots);
+    r->chunks = calloc(r->n_chunks, sizeof *r->chunks);
+    if (r->slots == NULL || r->chunks == NULL) return error_memory();
+    size_t offset = r->n_chunks * r->area_bytes;
+    size_t slot_bytes = r->area_bytes + OUTPUT_AREA_BYTES;
+    TRY(shared_region_new(offset + r->n_slots * slot_bytes, &r->region));
+    for (size_t i = 0; i < r->n_slots; i++, offset += slot_bytes) {
+        r->slots[i] = (struct slot){
+            .gather_offset = offset,
+            .gather_capacity = r->area_bytes,
+            .output_offset = offset + r->area_bytes,
+            .output_capacity = OUTPUT_AREA_BYTES,
+            .next = i + 1 < r->n_slots ? &r->slots[i + 1] : NULL,
+        };
+    }
+    return NULL;
+}
+
+tidemill_error *resources_reserve(const struct job_spec *spec, const struct io *io,
+                                  struct resources *ret)
+{
+    *ret = (struct resources){.region = {.fd = -1}, .area_bytes = input_area_bytes(spec)};
+    choose_parallelism(spec, io, ret);
+    return reserve(ret);
+}
+
+tidemill_error *resources_make_chunks(struct resources *resources, size_t n_inputs)
+{
+    for (size_t i = 0; i < resources->n_chunks; i++)
+        TRY(chunk_new(&resources->region, i * resources->area_bytes, resources->area_bytes,
+                      n_inputs, &resources->chunks[i]));
+    return NULL;
+}
+
+void resources_free(struct resources *resources)
+{
+    for (size_t i = 0; i < resources->n_chunks && resources->chunks != NULL; i++)
+        chunk_free(resources->chunks[i]);
+    shared_region_free(&resources->region);
+    free(resources->chunks);
+    free(resources->slots);
+    *resources = (struct resources){.region = {.fd = -1}};
+}
