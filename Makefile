@@ -8,6 +8,10 @@ FUZZ_SECONDS ?= 60
 # More options for `meson setup`, e.g. SETUP="-Doptimization=3"
 SETUP ?=
 
+# One ONNX Runtime for tests and measurements, whatever the system has. Debian 13's also works, but
+# it writes a thousand lines about schemas registered twice when a session is made.
+export TIDEMILL_ONNXRUNTIME ?= $(CURDIR)/.deps/lib/libonnxruntime.so
+
 PYTHON := .deps/venv/bin/python
 sources = $(shell find include src tests bench -name '*.[ch]' 2>/dev/null | LC_ALL=C sort)
 

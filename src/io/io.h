@@ -18,6 +18,9 @@
 /* System calls with their own meaning: -1 and errno on failure, short counts are allowed. */
 struct io {
     void *context;
+    /* > 0: once it is readable, readers that wait for a pipe give up (ERROR_INTERRUPTED). A caller who
+     * wants that copies the table and sets it. */
+    int cancel_fd;
     int (*open)(void *context, const char *path, int flags, mode_t mode);
     int (*close)(void *context, int fd);
     ssize_t (*read)(void *context, int fd, void *data, size_t size);

@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -48,11 +49,24 @@ enum compression compression_of_path(const char *path)
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
+/* A pipe may have nothing for ever: waits for it, or for the caller's cancellation. */
+static tidemill_error *wait_for_bytes(const struct reader *reader)
+{
+    struct pollfd fds[] = {{.fd = reader->fd, .events = POLLIN},
+                           {.fd = reader->io->cancel_fd, .events = POLLIN}};
+    if (reader->is_regular || reader->io->cancel_fd <= 0) return NULL;
+    while (poll(fds, 2, -1) < 0 && errno == EINTR) {
+    }
+    if ((fds[1].revents & POLLIN) == 0) return NULL;
+    return error_new(ERROR_INTERRUPTED, "stopped while waiting for %s", reader->path);
+}
+
 /* One read; *ret_size 0 is the end. */
 static tidemill_error *read_file(struct reader *reader, void *data, size_t size, size_t *ret_size)
 {
     const struct io *io = reader->io;
     size = MIN(size, READ_BYTES_MAX);
+    TRY(wait_for_bytes(reader));
     ssize_t count = reader->is_regular
                         ? io->pread(io->context, reader->fd, data, size, (off_t)reader->file_offset)
                         : io->read(io->context, reader->fd, data, size);

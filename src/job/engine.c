@@ -56,15 +56,6 @@ struct engine {
 
 /* --- the reader's and the writer's threads --------------------------------------------------------- */
 
-/* A read from a pipe may wait for ever: only here may the thread be cancelled. */
-static tidemill_error *read_chunk(struct engine *engine, struct chunk *chunk)
-{
-    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
-    tidemill_error *error = source_read_chunk(engine->config.source, &chunk->raw);
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-    return error;
-}
-
 static void *read_chunks(void *argument)
 {
     struct engine *engine = argument;
@@ -72,14 +63,17 @@ static void *read_chunks(void *argument)
     uint64_t number = engine->config.first_chunk_number + (engine->config.first_chunk != NULL);
     bool is_last = engine->config.first_chunk != NULL && engine->config.first_chunk->raw.is_last;
     struct chunk *chunk;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
     while (!is_last && error == NULL && (chunk = queue_pop(engine->free_chunks)) != NULL) {
-        error = read_chunk(engine, chunk);
+        error = source_read_chunk(engine->config.source, &chunk->raw);
         if (error != NULL) break;
         chunk->number = number++;
         chunk->share_read = source_progress(engine->config.source);
         is_last = chunk->raw.is_last;
         workers_decode(engine->workers, chunk);
+    }
+    if (error_code_of(error) == ERROR_INTERRUPTED) { /* who asked for that knows */
+        error_free(error);
+        return NULL;
     }
     pthread_mutex_lock(&engine->mutex);
     engine->reader_error = error;
@@ -567,7 +561,8 @@ static tidemill_error *take_apart(struct engine *engine, tidemill_error *error)
     uint64_t n_chunks;
     if (engine->free_chunks != NULL) queue_close(engine->free_chunks);
     if (engine->pieces != NULL) queue_close(engine->pieces);
-    if (engine->has_reader && !is_all_read(engine, &n_chunks)) pthread_cancel(engine->reader);
+    if (engine->has_reader && !is_all_read(engine, &n_chunks))
+        job_stop_cancel_reads(engine->config.stop);
     if (engine->has_reader) pthread_join(engine->reader, NULL);
     workers_stop(engine->workers);
     if (engine->has_writer) pthread_join(engine->writer, NULL);

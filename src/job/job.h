@@ -59,13 +59,15 @@ struct job_observer {
 
 /* Asks the running job to checkpoint and stop; safe in a signal handler. */
 struct job_stop {
-    int wake_fd; /* eventfd */
+    int wake_fd;   /* eventfd: the engine looks around */
+    int cancel_fd; /* eventfd: whoever waits for a pipe gives up; stays readable */
     volatile int is_asked;
 };
 tidemill_error *job_stop_init(struct job_stop *stop);
 void job_stop_ask(struct job_stop *stop);
 void job_stop_wake(struct job_stop *stop);  /* makes the engine look around; asks for nothing */
 void job_stop_drain(struct job_stop *stop); /* the engine has looked */
+void job_stop_cancel_reads(struct job_stop *stop); /* part of asking; alone, when a job fails */
 void job_stop_fini(struct job_stop *stop);
 
 /* Runs the job to its end, or to a checkpoint: ERROR_INTERRUPTED when asked to stop. NULL with

@@ -548,9 +548,11 @@ tidemill_error *job_run(const struct job_spec *spec, const struct io *io,
                         const struct job_observer *observer, struct job_stop *stop,
                         struct job_summary *summary)
 {
+    struct io cancellable = *io;
+    cancellable.cancel_fd = stop->cancel_fd;
     struct run run = {
         .spec = spec,
-        .io = io,
+        .io = &cancellable,
         .observer = observer,
         .stop = stop,
         .summary = summary,

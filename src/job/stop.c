@@ -10,7 +10,11 @@ tidemill_error *job_stop_init(struct job_stop *stop)
 {
     stop->is_asked = 0;
     stop->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    return stop->wake_fd >= 0 ? NULL : error_errno(ERROR_IO, errno, "cannot make an eventfd");
+    stop->cancel_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (stop->wake_fd >= 0 && stop->cancel_fd >= 0) return NULL;
+    tidemill_error *error = error_errno(ERROR_IO, errno, "cannot make an eventfd");
+    job_stop_fini(stop);
+    return error;
 }
 
 void job_stop_wake(struct job_stop *stop)
@@ -21,7 +25,13 @@ void job_stop_wake(struct job_stop *stop)
 void job_stop_ask(struct job_stop *stop)
 {
     stop->is_asked = 1;
+    job_stop_cancel_reads(stop);
     job_stop_wake(stop);
+}
+
+void job_stop_cancel_reads(struct job_stop *stop)
+{
+    eventfd_write(stop->cancel_fd, 1);
 }
 
 void job_stop_drain(struct job_stop *stop)
@@ -32,6 +42,7 @@ void job_stop_drain(struct job_stop *stop)
 
 void job_stop_fini(struct job_stop *stop)
 {
-    close(stop->wake_fd);
-    stop->wake_fd = -1;
+    if (stop->wake_fd >= 0) close(stop->wake_fd);
+    if (stop->cancel_fd >= 0) close(stop->cancel_fd);
+    stop->wake_fd = stop->cancel_fd = -1;
 }

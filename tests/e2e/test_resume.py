@@ -166,6 +166,16 @@ def test_signal_while_waiting_for_a_pipe(tmp_path):
     assert job.wait(timeout=20) == 75
 
 
+def test_signal_before_the_first_record_of_a_pipe(tmp_path):
+    job = subprocess.Popen([TIDEMILL, "run", "-m", "echo", "-i", "-", "-o",
+                            tmp_path / "out.jsonl"], stdin=subprocess.PIPE,
+                           stderr=subprocess.PIPE)
+    time.sleep(0.5)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(timeout=20) == 75
+    assert b"error" not in job.stderr.read()
+
+
 def test_host_dies_when_the_engine_is_killed(rows, tmp_path):
     job = start("run", "-q", "-m", SLOW, "-i", rows, "-o", tmp_path / "out.jsonl")
     time.sleep(0.8)
