@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* External data of an ONNX model is looked for in its first and last bytes only as far as this. */
+/* External data of an ONNX model is looked for as far as this; its graph comes before that. */
 #define MODEL_SCAN_BYTES_MAX ((size_t)64 << 20)
 #define EXTERNAL_FILES_MAX 256
 
@@ -38,6 +38,12 @@ static bool is_known(const char *const *names, size_t n, const char *name)
     return false;
 }
 
+/* Names that lead out of the model's folder are the library's to refuse; they are not even looked at. */
+static bool is_inside(const char *name)
+{
+    return name[0] != '/' && strncmp(name, "../", 3) != 0 && strstr(name, "/../") == NULL;
+}
+
 static tidemill_error *add_external(struct identity *identity, const struct io *io,
                                     const char *model, const char *name)
 {
@@ -63,7 +69,7 @@ static tidemill_error *scan_model(struct identity *identity, const struct io *io
         size_t length = p < end ? (unsigned char)*p : 0;
         if (length == 0 || length > 127 || (size_t)(end - p) <= length) continue;
         char *name = strndup(p + 1, length);
-        if (name == NULL || is_known((const char *const *)names, n, name)) {
+        if (name == NULL || !is_inside(name) || is_known((const char *const *)names, n, name)) {
             free(name);
             continue;
         }

@@ -176,3 +176,22 @@ def test_without_isolation_answers_are_the_same(models, tmp_path):
     a = answers(models / "identity_float.onnx", records, tmp_path)
     b = answers(models / "identity_float.onnx", records, tmp_path, "--force", "--no-isolate")
     assert a == b
+
+
+@pytest.mark.parametrize("location", ["../../../../../../etc/passwd", "/etc/passwd", "link.bin"])
+def test_weights_outside_the_models_folder_are_refused(tmp_path, location):
+    import onnx
+    from onnx import TensorProto, helper
+    (tmp_path / "link.bin").symlink_to("/etc/passwd")
+    weights = TensorProto(name="w", data_type=1, data_location=TensorProto.EXTERNAL)
+    weights.dims.append(4)
+    for key, value in ("location", location), ("offset", "0"), ("length", "16"):
+        weights.external_data.add(key=key, value=value)
+    value = [helper.make_tensor_value_info(name, 1, ["batch", 4]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "g", value[:1],
+                              value[1:], [weights])
+    onnx.save_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)],
+                                      ir_version=9), tmp_path / "m.onnx")
+    write_jsonl(tmp_path / "in.jsonl", [{"x": [1, 2, 3, 4]}])
+    result = run("run", "-m", "m.onnx", "-i", "in.jsonl", "-o", "out.jsonl", cwd=tmp_path, check=3)
+    assert "m.onnx" in result.err and not (tmp_path / "out.jsonl").exists()
