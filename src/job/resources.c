@@ -7,9 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The densest input: 16 bytes of a JSON array's digits and commas become 8 numbers of 8 bytes. */
-#define AREA_FACTOR 16
-#define OUTPUT_AREA_BYTES ((size_t)1 << 30)
+/* Address space for tensors, for each byte of a chunk's records, and for one microbatch's answer. The
+ * densest JSON ("1,1,1") becomes 4 times its bytes, a converted .npy 8 times. Where address space is
+ * limited (ulimit -v) less of it must do. */
+static const struct {
+    size_t area_factor, output_bytes;
+} generosity[] = {
+    {16, (size_t)1 << 30},
+    {8, (size_t)256 << 20},
+    {4, (size_t)64 << 20},
+};
 
 static void choose_parallelism(const struct job_spec *spec, const struct io *io,
                                struct resources *r)
@@ -34,29 +41,24 @@ static void choose_parallelism(const struct job_spec *spec, const struct io *io,
     if (r->threads == 0) r->threads = is_on_cpu ? MAX(cores / r->instances_max, 1) : 1;
 }
 
-static size_t input_area_bytes(const struct job_spec *spec)
+static size_t input_area_bytes(const struct job_spec *spec, size_t factor)
 {
-    size_t bytes = AREA_FACTOR * (8 * CHUNK_BYTES + (size_t)spec->record_bytes_max);
+    size_t bytes = factor * (8 * CHUNK_BYTES + (size_t)spec->record_bytes_max);
     return (bytes + 4095) & ~(size_t)4095;
 }
 
-/* Address space for every chunk's tensors and every slot; pages come as they are touched. */
-static tidemill_error *reserve(struct resources *r)
+/* One region for every chunk's tensors and every slot; pages come as they are touched. */
+static tidemill_error *reserve_region(struct resources *r, size_t output_bytes)
 {
-    r->n_chunks = (size_t)r->n_workers + 4;
-    r->n_slots = 2 * (size_t)r->instances_max + 2 * (size_t)r->n_workers;
-    r->slots = calloc(r->n_slots, sizeof *r->slots);
-    r->chunks = calloc(r->n_chunks, sizeof *r->chunks);
-    if (r->slots == NULL || r->chunks == NULL) return error_memory();
     size_t offset = r->n_chunks * r->area_bytes;
-    size_t slot_bytes = r->area_bytes + OUTPUT_AREA_BYTES;
+    size_t slot_bytes = r->area_bytes + output_bytes;
     TRY(shared_region_new(offset + r->n_slots * slot_bytes, &r->region));
     for (size_t i = 0; i < r->n_slots; i++, offset += slot_bytes) {
         r->slots[i] = (struct slot){
             .gather_offset = offset,
             .gather_capacity = r->area_bytes,
             .output_offset = offset + r->area_bytes,
-            .output_capacity = OUTPUT_AREA_BYTES,
+            .output_capacity = output_bytes,
             .next = i + 1 < r->n_slots ? &r->slots[i + 1] : NULL,
         };
     }
@@ -66,9 +68,21 @@ static tidemill_error *reserve(struct resources *r)
 tidemill_error *resources_reserve(const struct job_spec *spec, const struct io *io,
                                   struct resources *ret)
 {
-    *ret = (struct resources){.region = {.fd = -1}, .area_bytes = input_area_bytes(spec)};
+    *ret = (struct resources){.region = {.fd = -1}};
     choose_parallelism(spec, io, ret);
-    return reserve(ret);
+    ret->n_chunks = (size_t)ret->n_workers + 4;
+    ret->n_slots = 2 * (size_t)ret->instances_max + 2 * (size_t)ret->n_workers;
+    ret->slots = calloc(ret->n_slots, sizeof *ret->slots);
+    ret->chunks = calloc(ret->n_chunks, sizeof *ret->chunks);
+    if (ret->slots == NULL || ret->chunks == NULL) return error_memory();
+    tidemill_error *error = NULL;
+    for (size_t i = 0; i < COUNT_OF(generosity); i++) {
+        error_free(error);
+        ret->area_bytes = input_area_bytes(spec, generosity[i].area_factor);
+        error = reserve_region(ret, generosity[i].output_bytes);
+        if (error == NULL) return NULL;
+    }
+    return error_context(error, "a smaller --max-record-bytes needs less");
 }
 
 tidemill_error *resources_make_chunks(struct resources *resources, size_t n_inputs)
