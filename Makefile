@@ -49,10 +49,10 @@ bench: all ## measure against peers and the machine's limits
 	@TIDEMILL=$(CURDIR)/$(BUILD)/tidemill bench/run
 
 format: bootstrap ## lay out the C sources
-	@clang-format -i $(sources)
+	@.deps/venv/bin/clang-format -i $(sources)
 
 format-check: bootstrap ## fail if `make format` would change something
-	@clang-format --dry-run -Werror $(sources)
+	@.deps/venv/bin/clang-format --dry-run -Werror $(sources)
 
 lint: bootstrap ## the rules that a compiler does not know
 	@$(PYTHON) tools/lint.py

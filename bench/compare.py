@@ -5,6 +5,7 @@ docs/BENCHMARKS.md says how it is measured. Progress goes to standard error, tab
 output.
 """
 import argparse
+import fcntl
 import json
 import os
 import platform
@@ -33,7 +34,8 @@ def run_rounds(taking_part, n_rounds):
         for one in taking_part[number:] + taking_part[:number]:
             found = one.run()
             say(f"  {one.title}: {found['rows_per_s']:,.0f} rows/s, "
-                f"{found['cpu_s_per_million']:,.2f} CPU-s per million")
+                f"{found['cpu_s_per_million']:,.2f} CPU-s per million, "
+                f"others {100 * found['others']:.0f}%")
             results[one.key].append(found)
     return results
 
@@ -42,7 +44,7 @@ def medians(rounds):
     """The median of each figure, and how far the rounds lie apart."""
     rates = [one["rows_per_s"] for one in rounds]
     found = {key: statistics.median(one[key] for one in rounds)
-             for key in ("rows_per_s", "cpu_s_per_million")}
+             for key in ("rows_per_s", "cpu_s_per_million", "others")}
     found["rows_per_s_least"], found["rows_per_s_most"] = min(rates), max(rates)
     return found
 
@@ -112,9 +114,19 @@ def parse_options():
     return options
 
 
+def take_turn():
+    """Two at once would measure each other. Held until the process ends."""
+    lock = os.open(data.WORK / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("bench/run: another one is running; wait for its end")
+
+
 def main():
     options = parse_options()
     data.WORK.mkdir(parents=True, exist_ok=True)
+    take_turn()
     found = {"machine": machine(), "quick": options.quick, "rounds": options.rounds,
              "workloads": {}}
     print(report.machine(found, options.markdown), flush=True)

@@ -134,7 +134,7 @@ def has_orjson():
 
 def python_loop(key, model, source, n_rows, batch, kind="json"):
     """Over the first rows only: it is slow, and what it reports is the loop without its start."""
-    output = data.WORK / f"{key}.jsonl"
+    output = data.WORK / f"{source.stem}-{key}.jsonl"
     command = [sys.executable, data.ROOT / "bench/python_loop.py", model,
                data.head(source, n_rows), output, batch, kind]
     return Contender(key, f"Python loop: {kind}, batch {batch}",

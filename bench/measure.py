@@ -6,6 +6,7 @@ Time and memory come from separate runs, so that looking at memory does not cost
 import json
 import os
 import re
+import resource
 import subprocess
 import tempfile
 import time
@@ -29,9 +30,32 @@ def check(command, code, error):
         raise CommandFailed(f"{text_of(command)}: exit status {code}\n{error.read().decode()}")
 
 
+class Others:
+    """The share of all cores that other processes took. If it is large, do not trust times."""
+
+    def __init__(self):
+        os.sync()  # what earlier runs left to be written is not this run's to pay for
+        self.began, self.busy_s, self.own_s = time.monotonic(), self.all_busy_s(), self.ours_s()
+
+    @staticmethod
+    def all_busy_s():
+        with open("/proc/stat", encoding="ascii") as text:
+            user, nice, system, _, _, irq, softirq, steal = map(int, text.readline().split()[1:9])
+        return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+    @staticmethod
+    def ours_s():
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return children.ru_utime + children.ru_stime + time.process_time()
+
+    def share(self):
+        others_s = self.all_busy_s() - self.busy_s - (self.ours_s() - self.own_s)
+        return max(others_s, 0) / (time.monotonic() - self.began) / os.cpu_count()
+
+
 def timed(command, n_rows, environment):
-    """One run. Dirty pages of earlier runs are written first: they are not this run's to pay for."""
-    os.sync()
+    """One run of a command that does not measure itself."""
+    others = Others()
     with tempfile.TemporaryFile() as error:
         began = time.monotonic()
         child = subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=error,
@@ -41,17 +65,19 @@ def timed(command, n_rows, environment):
         child.returncode = os.waitstatus_to_exitcode(status)
         check(command, child.returncode, error)
     return {"seconds": seconds, "rows_per_s": n_rows / seconds,
-            "cpu_s_per_million": (usage.ru_utime + usage.ru_stime) / n_rows * 1e6}
+            "cpu_s_per_million": (usage.ru_utime + usage.ru_stime) / n_rows * 1e6,
+            "others": others.share()}
 
 
 def lines(command, environment=None):
     """One run of a command that measures itself: the lines of JSON that it prints."""
-    os.sync()
+    others = Others()
     with tempfile.TemporaryFile() as error:
         done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=error,
                               env=environment, check=False)
         check(command, done.returncode, error)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    share = others.share()
+    return [{**json.loads(line), "others": share} for line in done.stdout.splitlines()]
 
 
 # --- memory --------------------------------------------------------------------------------------

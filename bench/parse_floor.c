@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* parse_floor.c - the floor for JSONL: yyjson reads each line into a row of floats, and nothing else.
+/* parse_floor.c - the floor for JSONL: yyjson reads lines into rows of floats, and nothing else.
  *
- * The file is mapped and shared out by bytes among the processes; a line belongs to the one in whose
- * part it begins. Prints one line of JSON: rows/s and processor seconds per million rows. */
+ * The file is mapped and shared out by bytes among the processes; a line belongs to the one in
+ * whose part it begins. Prints a line of JSON: rows/s and processor seconds per million rows. */
 #include <yyjson.h>
 
 #include <fcntl.h>

@@ -35,7 +35,7 @@ def contender_row(result):
     rate = result["rows_per_s"]
     apart = (result["rows_per_s_most"] - result["rows_per_s_least"]) / rate
     return [result["title"], number(rate), f"{100 * apart:.0f}%",
-            number(result["cpu_s_per_million"]),
+            f"{100 * result['others']:.0f}%", number(result["cpu_s_per_million"]),
             *(number(result.get(kind)) for kind in ("private_mb", "largest_mb", "tree_mb"))]
 
 
@@ -53,7 +53,8 @@ def ratio_row(ratio):
 
 def workload(found, is_markdown):
     title = f"\n### {found['title']}\n" if is_markdown else f"{found['title']}\n"
-    results = table(["", "rows/s", "spread", "CPU-s per million", "own MB", "largest MB", "all MB"],
+    results = table(["", "rows/s", "spread", "others", "CPU-s per million", "own MB", "largest MB",
+                     "all MB"],
                     [contender_row(result) for result in found["results"].values()], is_markdown)
     ratios = table(["", "value", "aim", ""], [ratio_row(ratio) for ratio in found["ratios"]],
                    is_markdown)

@@ -468,7 +468,7 @@ void option_text(const struct job_spec *spec, const struct option *option, struc
     case OPTION_LIST:
     case OPTION_COMMAS:
         for (size_t i = 0; i < list->n; i++) {
-            if (i > 0) buffer_text(out, ", ");
+            if (i > 0) buffer_text(out, option->type == OPTION_COMMAS ? "," : ", ");
             buffer_text(out, list->items[i]);
         }
         return;
@@ -480,7 +480,8 @@ void option_text(const struct job_spec *spec, const struct option *option, struc
         if (option->has_auto && *(const int64_t *)place == 0)
             buffer_text(out, "auto");
         else
-            buffer_printf(out, "%lld", (long long)*(const int64_t *)place);
+            buffer_printf(out, "%lld%s", (long long)*(const int64_t *)place,
+                          option->type == OPTION_DURATION ? "ms" : "");
         return;
     }
 }

@@ -6,7 +6,7 @@
 #include "job/pipeline.h"
 
 /* A chunk: the unit of planning. Large enough for big batches, small enough for little memory. */
-#define CHUNK_ROWS ((uint32_t)4096)
+#define CHUNK_ROWS ((uint32_t)2048)
 #define CHUNK_BYTES ((size_t)2 << 20)
 
 struct resources {

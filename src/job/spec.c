@@ -129,7 +129,7 @@ static tidemill_error *check_max_errors(struct job_spec *spec)
     char *end;
     double number = strtod(spec->max_errors, &end);
     bool is_share = strcmp(end, "%") == 0;
-    if (end == spec->max_errors || (*end != '\0' && !is_share) || !(number >= 0) ||
+    if (end == spec->max_errors || (*end != '\0' && !is_share) || !(number >= 0 && number < 1e18) ||
         (is_share && number > 100) || (!is_share && number != floor(number)))
         return error_new(ERROR_USAGE, "--max-errors: '%s' is not a count or a share such as 1%%",
                          spec->max_errors);
