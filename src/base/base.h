@@ -24,8 +24,8 @@ struct slice {
     size_t size;
 };
 
-/* Runs `cleanup(&variable)` when the variable goes out of scope. */
-#define CLEANUP(cleanup) __attribute__((cleanup(cleanup)))
+/* Runs `function(&variable)` when the variable goes out of scope. */
+#define CLEANUP(function) __attribute__((cleanup(function)))
 
 /* Checked arithmetic on sizes: true means it overflowed, and *result is not to be used. */
 static inline bool size_mul(size_t a, size_t b, size_t *result)

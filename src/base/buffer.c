@@ -10,7 +10,7 @@
 char *buffer_reserve(struct buffer *buffer, size_t extra)
 {
     if (buffer->is_failed) return NULL;
-    if (buffer->capacity - buffer->size < extra) {
+    if (buffer->data == NULL || buffer->capacity - buffer->size < extra) {
         size_t wanted = buffer->capacity < 256 ? 256 : buffer->capacity;
         while (wanted - buffer->size < extra && wanted < SIZE_MAX / 4) wanted *= 2;
         char *data = wanted - buffer->size < extra ? NULL : realloc(buffer->data, wanted);

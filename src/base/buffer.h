@@ -23,9 +23,10 @@ void buffer_free(struct buffer *buffer);
 
 static inline void buffer_append(struct buffer *buffer, const void *data, size_t size)
 {
+    if (size == 0) return;
     char *place = buffer->capacity - buffer->size >= size ? buffer->data + buffer->size
                                                           : buffer_reserve(buffer, size);
-    if (place == NULL || size == 0) return;
+    if (place == NULL) return;
     memcpy(place, data, size);
     buffer->size += size;
 }

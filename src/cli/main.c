@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct command {
@@ -32,8 +33,9 @@ static void print_help(FILE *stream)
 
 int main(int argc, char **argv)
 {
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe and a file that may not grow */
-    signal(SIGXFSZ, SIG_IGN); /* are errors of the write */
+    signal(SIGPIPE, SIG_IGN);                       /* a closed pipe and a file that may not grow */
+    signal(SIGXFSZ, SIG_IGN);                       /* are errors of the write */
+    setenv("TIDEMILL_BINARY", "/proc/self/exe", 0); /* model processes are this program too */
     const char *name = argc > 1 ? argv[1] : "--help";
     if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
         puts("tidemill " TIDEMILL_VERSION);

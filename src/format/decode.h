@@ -23,7 +23,8 @@ struct decoder_config {
     const char *const *maps; /* "INPUT=FIELD": FIELD a key, a "/json/pointer", a list "a,b,c" or a
                                 range of columns "p0..p63" joined into one row */
     size_t n_maps;
-    const char *id_field; /* NULL: custom_id, else id, where the sample has it, else line numbers */
+    const char *id_field; /* NULL: custom_id, else id, where the sample has it, else line numbers;
+                             "": line numbers */
     const char *const *keep; /* fields carried into the output */
     size_t n_keep;
     bool keep_all;

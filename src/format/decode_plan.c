@@ -278,6 +278,10 @@ static tidemill_error *plan_id(struct planner *planner)
 {
     struct decoder *decoder = planner->decoder;
     const char *name = planner->config->id_field;
+    if (name != NULL && name[0] == '\0') { /* line numbers, whatever fields there are */
+        decoder->row.id_field = -1;
+        return NULL;
+    }
     if (name == NULL && !is_array_format(decoder)) {
         if (reading_find(&planner->row_names, "id", 2) >= 0) name = "id";
         if (reading_find(&planner->row_names, "custom_id", 9) >= 0) name = "custom_id";

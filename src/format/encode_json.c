@@ -196,18 +196,18 @@ static enum error_code append_run(struct json_writer *w, enum tensor_type type,
 
 static enum error_code append_tensor(struct json_writer *w, enum tensor_type type,
                                      const struct shape *shape, const unsigned char *data,
-                                     const unsigned char *end)
+                                     size_t first, const unsigned char *end)
 {
     w->shape = shape;
     if (shape->rank == 0)
         return type == TENSOR_STRING ? append_string(w, &data, end)
-                                     : append_element(w, type, data, 0, 0);
+                                     : append_element(w, type, data, first, 0);
     struct nest nest = nest_of(shape);
     size_t n = (size_t)shape->dims[shape->rank - 1];
     enum error_code code = ERROR_OK;
     for (size_t item = 0; item < nest.items && code == ERROR_OK; item++) {
         open_item(w, &nest, item);
-        if (!nest.is_cut) code = append_run(w, type, &data, end, item * n, n);
+        if (!nest.is_cut) code = append_run(w, type, &data, end, first + item * n, n);
         close_item(w, &nest, item);
     }
     return code;
@@ -251,7 +251,7 @@ static enum error_code append_simple(struct json_writer *w, const struct value *
 {
     return value->kind == VALUE_MAP
                ? append_map(w, value)
-               : append_tensor(w, value->type, &value->shape, value->data, end_of(value));
+               : append_tensor(w, value->type, &value->shape, value->data, 0, end_of(value));
 }
 
 /* ONNX has no sequences of sequences. */
@@ -382,9 +382,9 @@ static enum error_code append_picks(struct json_writer *w, const struct row_view
 
 static enum error_code append_plain(struct json_writer *w, const struct row_view *view)
 {
-    return view->value->kind == VALUE_TENSOR
-               ? append_tensor(w, view->value->type, &view->shape, view->data, view->end)
-               : append_other(w, view->value);
+    return view->value->kind == VALUE_TENSOR ? append_tensor(w, view->value->type, &view->shape,
+                                                             view->data, view->first, view->end)
+                                             : append_other(w, view->value);
 }
 
 enum error_code json_append_value(const struct encoder *encoder, struct encode_scratch *scratch,

@@ -47,6 +47,7 @@ struct encoder {
 struct row_view {
     const struct value *value; /* of a tensor: the whole tensor; else the record's own value */
     const unsigned char *data; /* of a tensor: where the record begins */
+    size_t first;              /* elements at `data` that are not the record's (4-bit types) */
     const unsigned char *end;  /* of a tensor: where the tensor ends */
     struct shape shape;        /* of the record's part */
 };

@@ -165,8 +165,11 @@ static struct row_view tensor_row(const struct encoder *encoder,
                             .end = value->data + value->bytes,
                             .shape = row_shape(encoder, value)};
     if (!encoder->config.is_batched) return view;
+    size_t count = 0;
     if (value->type == TENSOR_STRING)
         view.data += scratch->string_rows[i][row];
+    else if (tensor_type_bits(value->type) == 4 && shape_count(&view.shape, &count))
+        view.first = count * row; /* a record may begin inside a byte */
     else
         view.data += value->bytes / (size_t)value->shape.dims[0] * row;
     return view;

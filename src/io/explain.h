@@ -5,9 +5,9 @@
 
 #include "base/error.h"
 
-/* "cannot <verb> <path>: <text of errnum>; <advice>". A full disk or quota becomes ERROR_NO_SPACE and
- * ENOMEM becomes ERROR_MEMORY whatever `code` says, as with error_errno. `verb` that begins with
- * "read" or "stat" gets the advice for readers, every other the advice for writers. */
+/* "cannot <verb> <path>: <text of errnum>; <advice>". A full disk or quota becomes ERROR_NO_SPACE
+ * and ENOMEM becomes ERROR_MEMORY whatever `code` says, as with error_errno. `verb` that begins
+ * with "read" or "stat" gets the advice for readers, every other the advice for writers. */
 tidemill_error *io_explain(enum error_code code, int errnum, const char *verb, const char *path)
     __attribute__((warn_unused_result));
 

@@ -36,7 +36,8 @@ tidemill_error *io_write_all(const struct io *io, int fd, const char *path, cons
     const char *next = data;
     while (size > 0) {
         ssize_t count = io->write(io->context, fd, next, size);
-        /* Nothing written and no error: a device that is full in all but name. Do not spin on it. */
+        /* Nothing written and no error: a device that is full in all but name. Do not spin on
+         * it. */
         if (count == 0) errno = ENOSPC;
         if (count <= 0) return io_explain(ERROR_IO, errno, "write", path);
         next += count;
@@ -60,8 +61,8 @@ tidemill_error *io_read_all(const struct io *io, int fd, const char *path, void 
     return NULL;
 }
 
-/* Reads on until the end of the file; one byte more than `size_max` is enough to refuse it. The size
- * that stat tells is not asked for: files of /proc say 0. */
+/* Reads on until the end of the file; one byte more than `size_max` is enough to refuse it. The
+ * size that stat tells is not asked for: files of /proc say 0. */
 static tidemill_error *read_to_end(const struct io *io, int fd, const char *path, size_t size_max,
                                    struct buffer *content)
 {

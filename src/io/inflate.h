@@ -12,8 +12,9 @@ enum compression inflater_guess(const unsigned char *magic, size_t size);
 
 /* `compression` is GZIP or ZSTD. */
 tidemill_error *inflater_new(enum compression compression, struct inflater **ret);
-/* Consumes some of `in`, fills some of `out`. It stops when either is used up or full; a call with no
- * input fetches what had no room before. The message of an error has no path: the reader adds it. */
+/* Consumes some of `in`, fills some of `out`. It stops when either is used up or full; a call with
+ * no input fetches what had no room before. The message of an error has no path: the reader adds
+ * it. */
 tidemill_error *inflater_step(struct inflater *inflater, const unsigned char *in, size_t in_size,
                               size_t *ret_consumed, unsigned char *out, size_t out_size,
                               size_t *ret_produced);

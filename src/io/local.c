@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* local.c - the real file system behind `struct io`.
  *
- * What callers must not have to think about ends here: an interrupted call is repeated, a descriptor
- * that somebody else made non-blocking (a shared terminal or pipe) is waited for, and no descriptor
- * leaks into a child program. close() is the exception: on Linux the descriptor is gone even after
- * EINTR, and a second close could hit another thread's file. */
+ * What callers must not have to think about ends here: an interrupted call is repeated, a
+ * descriptor that somebody else made non-blocking (a shared terminal or pipe) is waited for, and no
+ * descriptor leaks into a child program. close() is the exception: on Linux the descriptor is gone
+ * even after EINTR, and a second close could hit another thread's file. */
 #include "io/io.h"
 
 #include <errno.h>
@@ -12,7 +12,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* Whether the call that just failed is to be made again; waits where the descriptor is not ready. */
+/* Whether the call that just failed is to be made again; waits where the descriptor is not
+ * ready. */
 static bool is_worth_repeating(int fd, short events)
 {
     if (errno == EINTR) return true;

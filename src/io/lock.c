@@ -9,15 +9,15 @@
  *     boot=UUID       /proc/sys/kernel/random/boot_id: after a reboot every pid is another's
  *     since=TIME      UTC, for people
  *
- * It is stale if this host wrote it and the boot or the start differs or the process is gone; and if
- * it is not whole after LOCK_WRITE_S seconds (its writer was killed in between). Of another host we know
- * nothing: only a person can tell, and is told which file to remove.
+ * It is stale if this host wrote it and the boot or the start differs or the process is gone; and
+ * if it is not whole after LOCK_WRITE_S seconds (its writer was killed in between). Of another host
+ * we know nothing: only a person can tell, and is told which file to remove.
  *
- * Taking over must not remove the lock of somebody who took over a moment before. So only the holder
- * of the lock "<path>.takeover" may remove a stale file, and looks again before it does: then the
- * file that it judged is the file that it removes, for its owner is dead and nobody else may touch
- * it. That second lock is taken by the same rules, and so on: each further level needs a process that
- * died within the few microseconds of a takeover.
+ * Taking over must not remove the lock of somebody who took over a moment before. So only the
+ * holder of the lock "<path>.takeover" may remove a stale file, and looks again before it does:
+ * then the file that it judged is the file that it removes, for its owner is dead and nobody else
+ * may touch it. That second lock is taken by the same rules, and so on: each further level needs a
+ * process that died within the few microseconds of a takeover.
  *
  * A writer that was stopped between creating and writing may lose its file meanwhile. So it reads
  * back what the path holds before it believes that it has the lock; and if it was slow enough that
@@ -73,9 +73,9 @@ static void read_line(const struct io *io, const char *path, char *line, size_t 
     free(data);
 }
 
-/* Field 22 of /proc/PID/stat; the second field, the program's name, may hold anything up to its last
- * parenthesis. 0: there is no such process or no /proc. *ret_is_zombie: it is dead, its parent has
- * not asked for it yet (for ever, in a container without an init). */
+/* Field 22 of /proc/PID/stat; the second field, the program's name, may hold anything up to its
+ * last parenthesis. 0: there is no such process or no /proc. *ret_is_zombie: it is dead, its parent
+ * has not asked for it yet (for ever, in a container without an init). */
 static unsigned long long read_start(const struct io *io, long long pid, bool *ret_is_zombie)
 {
     char path[64], line[2048];
@@ -91,8 +91,9 @@ static void describe_self(const struct io *io, struct holder *self)
 {
     read_line(io, "/proc/sys/kernel/hostname", self->host, sizeof self->host);
     if (self->host[0] == '\0') {
-        if (gethostname(self->host, sizeof self->host) != 0)
+        if (gethostname(self->host, sizeof self->host) != 0) {
             snprintf(self->host, sizeof self->host, UNKNOWN);
+        }
         self->host[sizeof self->host - 1] = '\0';
     }
     read_line(io, "/proc/sys/kernel/random/boot_id", self->boot, sizeof self->boot);
@@ -141,7 +142,8 @@ static bool is_other_boot(const struct holder *self, const struct holder *holder
            strcmp(self->boot, UNKNOWN) != 0;
 }
 
-/* The age of a file that is not whole decides; by the wall clock, for the file may be on a server. */
+/* The age of a file that is not whole decides; by the wall clock, for the file may be on a
+ * server. */
 static tidemill_error *judge_age(const struct io *io, const char *path, enum verdict *ret)
 {
     struct stat status;
@@ -227,8 +229,8 @@ static int64_t now_s(void)
     return now.tv_sec;
 }
 
-/* Nobody takes a file for stale within LOCK_WRITE_S; whole before half of that, it is safe. The sync
- * comes last: it may be slow, and after a crash the lock is stale anyway. */
+/* Nobody takes a file for stale within LOCK_WRITE_S; whole before half of that, it is safe. The
+ * sync comes last: it may be slow, and after a crash the lock is stale anyway. */
 static tidemill_error *write_lock(const struct file_lock *lock, int fd, int64_t created_s,
                                   bool *ret_is_taken)
 {

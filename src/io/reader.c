@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* reader.c - one input as a stream of plain bytes: plain file, pipe, gzip, zstd.
  *
- * Plain bytes go from the kernel into the caller's memory with no copy between. Compressed ones pass
- * through `input`, one block; the decoders (inflate.c) keep at most their window besides, so memory
- * is bounded whatever the input unpacks to. Bytes that come back count as `offset`; they are
+ * Plain bytes go from the kernel into the caller's memory with no copy between. Compressed ones
+ * pass through `input`, one block; the decoders (inflate.c) keep at most their window besides, so
+ * memory is bounded whatever the input unpacks to. Bytes that come back count as `offset`; they are
  * delivered once, in order, without a gap, or not at all. */
 #include "io/explain.h"
 #include "io/inflate.h"
@@ -109,8 +109,8 @@ static tidemill_error *locate(const struct reader *reader, tidemill_error *error
                          (unsigned long long)(reader->offset + produced));
 }
 
-/* Unpacks until `data` is full or the input at hand is used up: what has come through a slow pipe is
- * not held back until more follows. */
+/* Unpacks until `data` is full or the input at hand is used up: what has come through a slow pipe
+ * is not held back until more follows. */
 static tidemill_error *read_packed(struct reader *reader, unsigned char *data, size_t size,
                                    size_t *ret_size)
 {

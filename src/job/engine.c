@@ -34,7 +34,7 @@ struct engine {
     /* reader's, read by the coordinator once the thread says so */
     pthread_mutex_t mutex;
     tidemill_error *reader_error, *writer_error;
-    bool is_reader_done, is_writer_done;
+    bool is_reader_done;
     uint64_t n_chunks; /* in all, when the reader is done */
 
     /* coordinator's */
@@ -106,8 +106,8 @@ static void *write_pieces(void *argument)
     if (error == NULL) error = sink_commit(sink);
     pthread_mutex_lock(&engine->mutex);
     engine->writer_error = error;
-    engine->is_writer_done = true;
     pthread_mutex_unlock(&engine->mutex);
+    queue_close(engine->pieces); /* who waits for room there need not wait any more */
     job_stop_wake(engine->config.stop);
     return NULL;
 }
@@ -591,6 +591,10 @@ tidemill_error *engine_run(const struct engine_config *config)
     note_host_cpu(&engine);
     error = take_apart(&engine, error);
     if (error == NULL && is_stopped)
-        error = error_new(ERROR_INTERRUPTED, "stopped at a checkpoint; the same command goes on");
+        error =
+            error_new(ERROR_INTERRUPTED, config->spec->to_stdout
+                                             ? "stopped; what was written to standard output is "
+                                               "whole lines, but not all of them"
+                                             : "stopped at a checkpoint; the same command goes on");
     return error;
 }

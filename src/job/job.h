@@ -68,6 +68,7 @@ void job_stop_ask(struct job_stop *stop);
 void job_stop_wake(struct job_stop *stop);  /* makes the engine look around; asks for nothing */
 void job_stop_drain(struct job_stop *stop); /* the engine has looked */
 void job_stop_cancel_reads(struct job_stop *stop); /* part of asking; alone, when a job fails */
+void job_stop_reset(struct job_stop *stop); /* before another run: what was asked is forgotten */
 void job_stop_fini(struct job_stop *stop);
 
 /* Runs the job to its end, or to a checkpoint: ERROR_INTERRUPTED when asked to stop. NULL with

@@ -7,7 +7,7 @@
  *
  *     {"type":"job","version":1,"tidemill":"0.1.0","identity":[["name","value"],...]}  first line
  *     {"type":"start"}                                      a run begins
- *     {"type":"plan","batch":256,"measured":true,"first_chunk":"<digest>"}
+ *     {"type":"plan","batch":256,"measured":true,"first_chunk":"<digest>","decoder":"x=x\nid=id"}
  *     {"type":"attempt","record":17}                        not synced; only in careful mode
  *     {"type":"commit","ok":..,"failed":..,"duplicates":..,"chunk":[file,offset,line,index],
  *      "done_in_chunk":..,"output":[file_bytes,plain_bytes,"tail in base64"],"errors":[..],
@@ -226,7 +226,10 @@ static bool apply_frame(yyjson_val *frame, struct journal_state *state)
         state->plan.is_set = true;
         state->plan.batch = (uint32_t)number(frame, "batch");
         state->plan.is_measured = yyjson_get_bool(yyjson_obj_get(frame, "measured"));
-        return state->plan.batch >= 1 &&
+        const char *decoder = yyjson_get_str(yyjson_obj_get(frame, "decoder"));
+        free((char *)(uintptr_t)state->plan.decoder);
+        state->plan.decoder = strdup(decoder == NULL ? "" : decoder);
+        return state->plan.batch >= 1 && state->plan.decoder != NULL &&
                read_digest(yyjson_get_str(yyjson_obj_get(frame, "first_chunk")),
                            &state->plan.first_chunk);
     }
@@ -351,6 +354,7 @@ void journal_state_free(struct journal_state *state)
     free((char *)state->commit.output.tail.data);
     free((char *)state->commit.errors.tail.data);
     free(state->deadly);
+    free((char *)(uintptr_t)state->plan.decoder);
     buffer_free(&state->first_line);
     buffer_free(&state->plan_line);
     buffer_free(&state->commit_line);
@@ -505,9 +509,13 @@ tidemill_error *journal_append_plan(struct journal *journal, const struct journa
 {
     char digest[DIGEST_TEXT_BYTES];
     digest_text(plan->first_chunk, digest);
-    buffer_printf(begin_frame(journal),
-                  "{\"type\":\"plan\",\"batch\":%u,\"measured\":%s,\"first_chunk\":\"%s\"}",
-                  plan->batch, plan->is_measured ? "true" : "false", digest);
+    buffer_printf(
+        begin_frame(journal),
+        "{\"type\":\"plan\",\"batch\":%u,\"measured\":%s,\"first_chunk\":\"%s\",\"decoder\":",
+        plan->batch, plan->is_measured ? "true" : "false", digest);
+    const char *decoder = plan->decoder == NULL ? "" : plan->decoder;
+    format_json_string(&journal->json, decoder, strlen(decoder));
+    buffer_byte(&journal->json, '}');
     TRY(append_frame(journal, true));
     keep_line(journal, &journal->plan);
     return NULL;

@@ -30,6 +30,7 @@ struct journal_plan {
     uint32_t batch;
     bool is_measured;
     struct digest first_chunk; /* of the raw bytes of the input's first chunk */
+    const char *decoder;       /* what was decided on fields: decoder_description. May be NULL */
 };
 
 /* A point up to which every record is in the output or in the error sink. */

@@ -6,18 +6,28 @@
 #include "format/format.h"
 #include "job/journal.h"
 
-/* Places of the failed records in the job, ascending, and their line numbers. */
-struct failed_records {
-    uint64_t *indices, *lines;
-    size_t n;
+/* One line of the error sink. */
+struct failed_record {
+    uint64_t index;  /* place in the job */
+    char *input;     /* name of its file, as JSON text */
+    bool is_carried; /* not to be run again: its line stays as it is */
 };
 
+struct failed_records {
+    struct failed_record *items; /* in the job's order */
+    size_t n;
+    uint64_t *lines; /* line numbers of those that run again */
+    size_t n_lines;
+};
+
+/* Records that were not kept whole cannot run again. `carry_duplicates`: nor can those with an id seen
+ * before, because the retry does not see the others. */
 tidemill_error *failed_records_read(const struct io *io, const char *errors_path,
-                                    struct failed_records *ret);
-/* The records themselves, complete and synced: the input of the retry. JSONL, one a line; or, where
- * the job's input is CSV, a CSV with the columns of the first record that was kept by column. A record
- * that was not kept whole comes out as it was kept, and fails again. */
+                                    bool carry_duplicates, struct failed_records *ret);
+/* The records that run again, complete and synced: the input of the retry. JSONL, one a line; or, where
+ * the job's input is CSV, a CSV with the columns of the first record that was kept by column. */
 tidemill_error *failed_records_write_input(const struct io *io, const char *errors_path,
+                                           const struct failed_records *failed,
                                            const char *input_path, bool is_csv);
 /* Whether the error sink's records came from CSV: by the input's name in its first line. */
 tidemill_error *failed_records_are_csv(const struct io *io, const char *errors_path, bool *ret);

@@ -88,7 +88,7 @@ const struct option job_options[] = {
      .shapes_output = true,
      .group = "Input",
      .help = "field that names a record; else custom_id or id where there is one, else the line "
-             "number"},
+             "number; '' is the line number"},
     {.name = "map",
      .type = OPTION_LIST,
      .offset = AT(maps),

@@ -44,7 +44,7 @@ tidemill_error *option_set(struct job_spec *spec, const struct option *option, c
                            const char *origin);
 /* Empties a list, so that a flag replaces what a file gave. */
 void option_clear(struct job_spec *spec, const struct option *option);
-/* The present value as text that option_set takes again; lists joined by ", ", COMMAS by ",". */
+/* The present value as text; lists joined by ", ", COMMAS by ",". */
 void option_text(const struct job_spec *spec, const struct option *option, struct buffer *out);
 /* The nearest name to a mistyped one, or NULL. */
 const char *option_suggest(const char *name);

@@ -63,6 +63,7 @@ tidemill_error *tidemill_job_load(tidemill_job *job, const char *path)
 tidemill_error *tidemill_job_run(tidemill_job *job)
 {
     TRY(job_spec_check(&job->spec, &io_local));
+    job_stop_reset(&job->stop);
     return job->spec.is_retry ? job_retry(&job->spec, &io_local, NULL, &job->stop, &job->summary)
                               : job_run(&job->spec, &io_local, NULL, &job->stop, &job->summary);
 }

@@ -32,6 +32,11 @@ struct retry {
     bool is_csv; /* the job's input */
 };
 
+static void free_text(char **text)
+{
+    free(*text);
+}
+
 static tidemill_error *name_files(struct retry *retry)
 {
     const char *output = retry->spec->output;
@@ -78,12 +83,24 @@ static tidemill_error *finish_publication(struct retry *retry)
     return error;
 }
 
+/* The value that the first run decided on, "name=value" a line. malloc'ed; NULL: nothing. */
+static char *decided_id(const struct retry *retry)
+{
+    const char *text = retry->state.plan.decoder;
+    const char *line = text == NULL ? NULL : strstr(text, "id=");
+    while (line != NULL && line != text && line[-1] != '\n') line = strstr(line + 1, "id=");
+    if (line == NULL) return NULL;
+    return strcmp(line, "id=line number") == 0 ? strdup("") : strdup(line + 3);
+}
+
 static tidemill_error *run_failed(struct retry *retry, const struct job_observer *observer,
                                   struct job_stop *stop, struct job_summary *summary)
 {
     struct job_spec sub = *retry->spec; /* borrows its strings, but for these */
+    CLEANUP(free_text) char *id_field = decided_id(retry);
     char *inputs[] = {retry->input};
     struct string_list one = {.items = inputs, .n = 1};
+    if (sub.id_field == NULL) sub.id_field = id_field; /* not by the first record that failed */
     sub.is_retry = false;
     sub.is_forced = false;
     sub.inputs = sub.input_paths = one;
@@ -94,10 +111,18 @@ static tidemill_error *run_failed(struct retry *retry, const struct job_observer
     sub.max_errors_count = UINT64_MAX;
     sub.max_errors_share = 2;
     sub.line_numbers = retry->failed.lines;
-    sub.n_line_numbers = retry->failed.n;
+    sub.n_line_numbers = retry->failed.n_lines;
     /* the same microbatches as at first, so that answers do not depend on when they were made */
     if (sub.batch == 0) sub.batch = retry->state.plan.batch;
     tidemill_error *error = job_run(&sub, retry->io, observer, stop, summary);
+    if (error_code_of(error) == ERROR_CHANGED) { /* the records were mended since a cut-off retry */
+        error_free(error);
+        sub.is_forced = true;
+        error = job_run(&sub, retry->io, observer, stop, summary);
+    }
+    if (error == NULL && summary->counts.records != retry->failed.n_lines)
+        error = error_new(ERROR_INTERNAL, "%zu records were to run again and %llu did",
+                          retry->failed.n_lines, (unsigned long long)summary->counts.records);
     summary->output = retry->spec->output;
     summary->errors = retry->spec->errors;
     return error_context(error, "retrying %s", retry->spec->errors);
@@ -118,10 +143,11 @@ static tidemill_error *merge(struct retry *retry, const struct job_summary *sub)
     struct journal *journal;
     TRY(merge_retried(&files, &retry->failed, &final));
     struct journal_commit commit = retry->state.commit;
-    commit.counts.ok += sub->counts.ok;
-    commit.counts.failed = sub->counts.failed;
-    commit.counts.records = commit.counts.ok + commit.counts.failed;
-    commit.counts.duplicates = sub->counts.duplicates;
+    uint64_t n_carried = retry->failed.n - retry->failed.n_lines;
+    /* from the total, which stays: so that a merge that is made again counts the same */
+    commit.counts.failed = n_carried + sub->counts.failed;
+    commit.counts.ok = commit.counts.records - commit.counts.failed;
+    commit.counts.duplicates = MIN(commit.counts.duplicates, n_carried) + sub->counts.duplicates;
     commit.wall_s += sub->wall_s;
     commit.cpu_s += sub->cpu_s;
     TRY(journal_open(retry->io, retry->journal_path, &retry->state, NULL, &journal));
@@ -154,6 +180,13 @@ static tidemill_error *is_input_csv(struct retry *retry)
     return NULL;
 }
 
+static tidemill_error *nothing_to_do(struct retry *retry)
+{
+    retry->summary->was_complete = retry->summary->is_complete = true;
+    retry->summary->counts = retry->state.commit.counts;
+    return NULL;
+}
+
 static tidemill_error *retry_to_end(struct retry *retry, const struct job_observer *observer,
                                     struct job_stop *stop)
 {
@@ -164,14 +197,13 @@ static tidemill_error *retry_to_end(struct retry *retry, const struct job_observ
         TRY(finish_publication(retry));
         clean_up(retry);
     }
-    if (!io_exists(retry->io, retry->spec->errors)) {
-        retry->summary->was_complete = retry->summary->is_complete = true;
-        retry->summary->counts = retry->state.commit.counts;
-        return NULL;
-    }
+    if (!io_exists(retry->io, retry->spec->errors)) return nothing_to_do(retry);
     TRY(is_input_csv(retry));
-    TRY(failed_records_read(retry->io, retry->spec->errors, &retry->failed));
-    TRY(failed_records_write_input(retry->io, retry->spec->errors, retry->input, retry->is_csv));
+    bool carry_duplicates = retry->spec->duplicate_ids != 0;
+    TRY(failed_records_read(retry->io, retry->spec->errors, carry_duplicates, &retry->failed));
+    if (retry->failed.n_lines == 0) return nothing_to_do(retry);
+    TRY(failed_records_write_input(retry->io, retry->spec->errors, &retry->failed, retry->input,
+                                   retry->is_csv));
     TRY(run_failed(retry, observer, stop, retry->summary));
     struct job_summary sub = *retry->summary;
     TRY(merge(retry, &sub));

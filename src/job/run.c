@@ -63,7 +63,10 @@ struct run {
 
 static tidemill_error *forget(struct run *run)
 {
-    static const char *const endings[] = {".journal", ".journal.new", ".partial", ".rows"};
+    static const char *const endings[] = {
+        ".journal",      ".journal.new",         ".partial",           ".rows",
+        ".retry.in",     ".retry.out",           ".retry.out.journal", ".retry.out.partial",
+        ".retry.errors", ".retry.errors.partial"};
     for (size_t i = 0; i < COUNT_OF(endings); i++) {
         char *path = path_with(run->spec->output, endings[i]);
         if (path == NULL) return error_memory();
@@ -103,11 +106,10 @@ static tidemill_error *finish_publication(struct run *run)
 /* Sets summary->was_complete when nothing is left to do. */
 static tidemill_error *look_at_past(struct run *run)
 {
-    if (run->spec->is_forced) TRY(forget(run));
-    tidemill_error *error = journal_read(run->io, run->journal_path, &run->state);
-    if (error != NULL) return error;
+    if (run->spec->is_forced) return NULL; /* what is there goes when the new job begins */
+    TRY(journal_read(run->io, run->journal_path, &run->state));
     if (!run->state.exists) {
-        if (!io_exists(run->io, run->spec->output) || run->spec->is_forced) return NULL;
+        if (!io_exists(run->io, run->spec->output)) return NULL;
         return error_new(ERROR_EXISTS,
                          "%s exists and no journal of this job lies beside it; remove it, choose "
                          "another --output, or use --force to replace it",
@@ -315,7 +317,10 @@ static tidemill_error *decide_plan(struct run *run)
         return error_new(ERROR_CHANGED, "the input begins with other records than when this job "
                                         "was begun; use --force to start anew");
     }
-    run->plan = (struct journal_plan){.is_set = true, .first_chunk = first_chunk, .batch = 1};
+    run->plan = (struct journal_plan){.is_set = true,
+                                      .first_chunk = first_chunk,
+                                      .batch = 1,
+                                      .decoder = decoder_description(run->decoder)};
     if (signature->batch_fixed > 0)
         run->plan.batch = (uint32_t)signature->batch_fixed;
     else if (run->spec->batch > 0)
@@ -340,6 +345,7 @@ static tidemill_error *begin_journal(struct run *run)
 {
     if (run->spec->to_stdout) return NULL;
     bool is_new = !run->state.exists;
+    if (is_new) TRY(forget(run));
     TRY(journal_open(run->io, run->journal_path, is_new ? NULL : &run->state, &run->identity,
                      &run->journal));
     TRY(journal_append_start(run->journal));

@@ -54,6 +54,16 @@ static tidemill_error *add_path(struct string_list *list, const char *path)
     return NULL;
 }
 
+/* Whether two names are one file: equal, or the same inode. */
+static bool is_one_file(const struct io *io, const char *a, const char *b)
+{
+    struct stat one, other;
+    if (a == NULL || b == NULL || strcmp(a, "-") == 0) return false;
+    if (strcmp(a, b) == 0) return true;
+    return io->stat(io->context, a, &one) == 0 && io->stat(io->context, b, &other) == 0 &&
+           one.st_ino != 0 && one.st_ino == other.st_ino && one.st_dev == other.st_dev;
+}
+
 /* A name that exists is that file, whatever characters are in it; else it may be a pattern. */
 static tidemill_error *expand_input(struct job_spec *spec, const struct io *io, const char *input)
 {
@@ -68,8 +78,11 @@ static tidemill_error *expand_input(struct job_spec *spec, const struct io *io, 
     if (glob(input, 0, NULL, &found) != 0)
         return error_new(ERROR_INPUT, "no file matches '%s'", input);
     tidemill_error *error = NULL;
-    for (size_t i = 0; i < found.gl_pathc && error == NULL; i++)
-        error = add_path(&spec->input_paths, found.gl_pathv[i]);
+    for (size_t i = 0; i < found.gl_pathc && error == NULL; i++) {
+        bool is_ours = is_one_file(io, found.gl_pathv[i], spec->output) ||
+                       is_one_file(io, found.gl_pathv[i], spec->errors);
+        if (!is_ours) error = add_path(&spec->input_paths, found.gl_pathv[i]);
+    }
     globfree(&found);
     return error;
 }
@@ -90,6 +103,29 @@ static tidemill_error *check_inputs(struct job_spec *spec, const struct io *io)
     return NULL;
 }
 
+/* Nothing that is written may be something that is read. */
+static tidemill_error *check_overlap(const struct job_spec *spec, const struct io *io)
+{
+    const struct {
+        const char *option, *path;
+    } written[] = {
+        {"--output", spec->output}, {"--errors", spec->errors}, {"--summary", spec->summary}};
+    for (size_t w = 0; w < COUNT_OF(written); w++) {
+        for (size_t i = 0; i < spec->input_paths.n; i++)
+            if (is_one_file(io, written[w].path, spec->input_paths.items[i]))
+                return error_new(ERROR_USAGE, "%s %s is an input too; give it another name",
+                                 written[w].option, written[w].path);
+        if (is_one_file(io, written[w].path, spec->model))
+            return error_new(ERROR_USAGE, "%s %s is the model; give it another name",
+                             written[w].option, written[w].path);
+        for (size_t v = 0; v < w; v++)
+            if (is_one_file(io, written[w].path, written[v].path))
+                return error_new(ERROR_USAGE, "%s and %s are one file; give them two names",
+                                 written[w].option, written[v].option);
+    }
+    return NULL;
+}
+
 static tidemill_error *check_output(struct job_spec *spec, const struct io *io)
 {
     struct stat status;
@@ -107,13 +143,12 @@ static tidemill_error *check_output(struct job_spec *spec, const struct io *io)
         return error_new(ERROR_USAGE,
                          "--output %s is not a plain file; use --output - and redirect it",
                          spec->output);
-    for (size_t i = 0; i < spec->input_paths.n; i++)
-        if (strcmp(spec->input_paths.items[i], spec->output) == 0)
-            return error_new(ERROR_USAGE, "--output %s is an input too; give it another name",
-                             spec->output);
-    if (spec->errors != NULL && strcmp(spec->errors, spec->output) == 0)
-        return error_new(ERROR_USAGE, "--errors and --output are one file; give them two names");
+    if (spec->is_errors_default) {
+        free(spec->errors);
+        spec->errors = NULL;
+    }
     if (spec->errors != NULL) return NULL;
+    spec->is_errors_default = true;
     if (asprintf(&spec->errors, "%s.errors.jsonl", spec->output) < 0) {
         spec->errors = NULL;
         return error_memory();
@@ -164,8 +199,9 @@ tidemill_error *job_spec_check(struct job_spec *spec, const struct io *io)
 {
     if (spec->model == NULL || spec->model[0] == '\0')
         return error_new(ERROR_USAGE, "no model: name one with --model FILE");
-    if (!spec->is_retry) TRY(check_inputs(spec, io));
     TRY(check_output(spec, io));
+    if (!spec->is_retry) TRY(check_inputs(spec, io));
+    TRY(check_overlap(spec, io));
     if (spec->is_retry && spec->to_stdout)
         return error_new(ERROR_USAGE, "--retry-errors needs the output file of the finished job");
     TRY(check_max_errors(spec));

@@ -54,6 +54,7 @@ struct job_spec {
 
     /* worked out by job_spec_check */
     struct string_list input_paths; /* patterns expanded, sorted within a pattern */
+    bool is_errors_default;         /* errors was made from output */
     bool keep_all;
     bool to_stdout;
     uint64_t max_errors_count; /* UINT64_MAX: no limit */

@@ -40,6 +40,14 @@ void job_stop_drain(struct job_stop *stop)
     eventfd_read(stop->wake_fd, &count);
 }
 
+void job_stop_reset(struct job_stop *stop)
+{
+    eventfd_t count;
+    stop->is_asked = 0;
+    eventfd_read(stop->wake_fd, &count);
+    eventfd_read(stop->cancel_fd, &count);
+}
+
 void job_stop_fini(struct job_stop *stop)
 {
     if (stop->wake_fd >= 0) close(stop->wake_fd);

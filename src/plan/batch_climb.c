@@ -4,6 +4,10 @@
 
 /* A larger batch must be this much faster to be worth its memory and its coarser checkpoints. */
 #define GAIN_WORTH_TAKING 1.03
+/* Below that a call is so short that what surrounds it counts: then the larger of two equals is better,
+ * and the climb does not end. */
+#define CALL_S_SHORT 0.002
+#define GAIN_OF_SHORT_CALLS 0.99
 /* Sizes tried past the best one before giving up: one slow size may be an accident of the machine. */
 #define STALE_STEPS_MAX 2
 /* The climb's share of the job's expected time, and its bounds. */
@@ -40,9 +44,12 @@ double batch_climb_measure_s(const struct batch_climb *climb)
 void batch_climb_step(struct batch_climb *climb, uint64_t rows, double seconds, bool fits)
 {
     double rate = seconds > 0 ? (double)rows / seconds : 0;
+    double call_s = rows == 0 ? 0 : seconds * climb->batch / (double)rows;
+    bool is_short = call_s < CALL_S_SHORT;
+    double gain = is_short ? GAIN_OF_SHORT_CALLS : GAIN_WORTH_TAKING;
     climb->spent_s += seconds;
-    if (fits && rate > climb->best_rate_rows_s * GAIN_WORTH_TAKING) {
-        climb->best_rate_rows_s = rate;
+    if (fits && rate > 0 && rate >= climb->best_rate_rows_s * gain) {
+        climb->best_rate_rows_s = MAX(rate, climb->best_rate_rows_s);
         climb->best_batch = climb->batch;
         climb->stale_steps = 0;
         climb->budget_s = budget_s(climb->rows_total, rate);
@@ -50,7 +57,7 @@ void batch_climb_step(struct batch_climb *climb, uint64_t rows, double seconds, 
         climb->stale_steps++;
     }
     bool is_last_size = climb->batch >= climb->batch_max;
-    if (!fits || is_last_size || climb->stale_steps >= STALE_STEPS_MAX ||
+    if (!fits || is_last_size || (climb->stale_steps >= STALE_STEPS_MAX && !is_short) ||
         climb->spent_s >= climb->budget_s) {
         climb->is_done = true;
         return;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* base_arena_test.c - an arena's objects are aligned, apart from each other and last until a reset. */
+/* base_arena_test.c - an arena's objects are aligned, apart from each other and last until a
+ * reset. */
 #include "expect.h"
 
 #define OBJECTS 2000

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* base_buffer_test.c - a buffer holds what was appended; after a failed append it says so for good. */
+/* base_buffer_test.c - a buffer holds what was appended; after a failed append it says so for
+ * good. */
 #include "expect.h"
 
 #define MODEL_BYTES ((size_t)1 << 20)
@@ -81,6 +82,15 @@ static void reserve_has_room_and_adds_nothing(void **unused)
     }
 }
 
+static void room_for_nothing_is_not_out_of_memory(void **unused)
+{
+    (void)unused;
+    struct buffer buffer = {0};
+    assert_non_null(buffer_reserve(&buffer, 0));
+    assert_false(buffer.is_failed);
+    buffer_free(&buffer);
+}
+
 static void failure_sticks_to_the_end_of_a_row_of_appends(void **unused)
 {
     (void)unused;
@@ -156,6 +166,7 @@ int main(void)
         cmocka_unit_test(appends_of_any_kind_hold_what_was_given),
         cmocka_unit_test(growth_doubles_and_so_is_not_quadratic),
         cmocka_unit_test(reserve_has_room_and_adds_nothing),
+        cmocka_unit_test(room_for_nothing_is_not_out_of_memory),
         cmocka_unit_test(failure_sticks_to_the_end_of_a_row_of_appends),
         cmocka_unit_test(a_size_that_wraps_round_is_no_memory),
         cmocka_unit_test(reset_heals_and_keeps_memory_up_to_a_limit),

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* base_hash_test.c - digests are XXH3's on every machine, and pieces give the digest of the whole. */
+/* base_hash_test.c - digests are XXH3's on every machine, and pieces give the digest of the
+ * whole. */
 #include "expect.h"
 
-/* From the reference: `printf TEXT | xxhsum -H2` and `xxhsum -H3`. A change here makes every journal
- * and fingerprint that was written before worthless. */
+/* From the reference: `printf TEXT | xxhsum -H2` and `xxhsum -H3`. A change here makes every
+ * journal and fingerprint that was written before worthless. */
 static void digests_are_those_of_the_reference(void **unused)
 {
     (void)unused;

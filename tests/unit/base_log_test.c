@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* base_log_test.c - one line an event whatever is in it: no record can forge a line, move the cursor
- * or break the JSON. Standard error is a pipe meanwhile. */
+/* base_log_test.c - one line an event whatever is in it: no record can forge a line, move the
+ * cursor or break the JSON. Standard error is a pipe meanwhile. */
 #include "expect.h"
 
 #include <fcntl.h>

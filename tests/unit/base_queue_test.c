@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* base_queue_test.c - what threads push comes out once, in order, never more than the capacity waits,
- * and closing ends every wait. Also run under the thread sanitizer. */
+/* base_queue_test.c - what threads push comes out once, in order, never more than the capacity
+ * waits, and closing ends every wait. Also run under the thread sanitizer. */
 #include "expect.h"
 
 #include <pthread.h>
@@ -35,7 +35,7 @@ static void join(pthread_t thread)
     if (pthread_join(thread, NULL) != 0) abort();
 }
 
-/* --- one thread -------------------------------------------------------------------------------- */
+/* --- one thread ------------------------------------------------------------------------------- */
 
 static void items_come_out_in_the_order_they_went_in(void **unused)
 {
@@ -103,7 +103,7 @@ static void a_timed_pop_waits_as_long_as_it_was_told(void **unused)
     queue_free(queue);
 }
 
-/* --- several ----------------------------------------------------------------------------------- */
+/* --- several ---------------------------------------------------------------------------------- */
 
 struct crowd {
     struct queue *queue;

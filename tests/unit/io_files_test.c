@@ -32,7 +32,7 @@ static void assert_says(tidemill_error *error, enum error_code code, const char 
     error_free(error);
 }
 
-/* --- publish -------------------------------------------------------------------------------------- */
+/* --- publish ---------------------------------------------------------------------------------- */
 
 static char new_data[5000];
 
@@ -144,7 +144,7 @@ static void test_a_folder_that_cannot_be_synced_is_let_pass(void **state)
     }
 }
 
-/* --- reading and writing -------------------------------------------------------------------------- */
+/* --- reading and writing ---------------------------------------------------------------------- */
 
 static void test_read_file_knows_its_limit(void **state)
 {
@@ -272,7 +272,7 @@ static void test_descriptors_do_not_leak_into_programs(void **state)
     io_close(&io_local, -1);
 }
 
-/* --- sentences ------------------------------------------------------------------------------------ */
+/* --- sentences -------------------------------------------------------------------------------- */
 
 static void test_real_limits_are_named(void **state)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* io_fingerprint_test.c - another content, size or sampled block gives another fingerprint; the same
- * content elsewhere and later does not. */
+/* io_fingerprint_test.c - another content, size or sampled block gives another fingerprint; the
+ * same content elsewhere and later does not. */
 #include "simdisk.h"
 #include "tempdir.h"
 

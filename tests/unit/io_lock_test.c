@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* io_lock_test.c - at most one process has the lock; a dead one's is no obstacle; a live one's never
- * goes away. */
+/* io_lock_test.c - at most one process has the lock; a dead one's is no obstacle; a live one's
+ * never goes away. */
 #include "simdisk.h"
 #include "tempdir.h"
 
@@ -77,7 +77,7 @@ static bool has_file(struct simdisk *disk, const char *path)
     return simdisk_get(disk, path, &size) != NULL;
 }
 
-/* --- on a machine of our own making ------------------------------------------------------------- */
+/* --- on a machine of our own making ----------------------------------------------------------- */
 
 static void test_the_file_names_its_holder(void **state)
 {
@@ -313,7 +313,7 @@ static void test_trouble_is_said(void **state)
                 "No such file or directory; check that the folder is there");
 }
 
-/* --- real processes ------------------------------------------------------------------------------- */
+/* --- real processes --------------------------------------------------------------------------- */
 
 static void test_a_second_process_is_refused_and_a_killed_one_is_replaced(void **state)
 {
@@ -359,8 +359,7 @@ struct race {
 
 static void race_once(const char *path, struct race *race, bool leave_behind)
 {
-    while (!race->is_started) {
-    }
+    while (!race->is_started) usleep(20);
     struct file_lock *lock = NULL;
     tidemill_error *error = file_lock_take(&io_local, path, &lock);
     if (error != NULL) {

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -99,7 +100,7 @@ static void fill_lines(struct buffer *text, size_t size)
         buffer_printf(text, "{\"n\":%u}\n", i * 2654435761u);
 }
 
-/* --- what is fine ------------------------------------------------------------------------------- */
+/* --- what is fine ----------------------------------------------------------------------------- */
 
 static void test_every_packing_reads_back_in_any_step(void **state)
 {
@@ -197,7 +198,7 @@ static void test_compression_of_path(void **state)
     }
 }
 
-/* --- going on in the middle ----------------------------------------------------------------------- */
+/* --- going on in the middle ------------------------------------------------------------------- */
 
 static void test_skip_to_goes_on_at_the_byte(void **state)
 {
@@ -237,7 +238,7 @@ static void test_skip_to_goes_on_at_the_byte(void **state)
     buffer_free(&text);
 }
 
-/* --- what is broken ------------------------------------------------------------------------------- */
+/* --- what is broken --------------------------------------------------------------------------- */
 
 static void test_a_stream_cut_anywhere_is_refused(void **state)
 {
@@ -266,7 +267,8 @@ static void test_a_stream_cut_anywhere_is_refused(void **state)
     buffer_free(&text);
 }
 
-/* One flipped bit: noticed, or without effect on the content (a header's time, a flag nobody reads). */
+/* One flipped bit: noticed, or without effect on the content (a header's time, a flag nobody
+ * reads). */
 static void test_a_flipped_bit_never_gives_other_content(void **state)
 {
     (void)state;
@@ -282,7 +284,8 @@ static void test_a_flipped_bit_never_gives_other_content(void **state)
             tidemill_error *error = read_bytes(&packed, packings[i], 4096, &plain);
             packed.data[bit / 8] ^= (char)(1 << bit % 8);
             noticed += error != NULL;
-            /* zstd: the magic of a frame may become that of a skippable one; the rest then fails. */
+            /* zstd: the magic of a frame may become that of a skippable one; the rest then
+             * fails. */
             if (error == NULL) {
                 assert_int_equal(plain.size, text.size);
                 assert_true(memcmp(plain.data, text.data, text.size) == 0);
@@ -344,7 +347,7 @@ static void test_bytes_after_the_last_member_are_refused(void **state)
     }
 }
 
-/* --- bombs ---------------------------------------------------------------------------------------- */
+/* --- bombs ------------------------------------------------------------------------------------ */
 
 static long peak_kib(void)
 {
@@ -390,7 +393,7 @@ static void test_a_bomb_costs_bounded_memory_and_can_be_limited(void **state)
     free(place);
 }
 
-/* --- the real disk -------------------------------------------------------------------------------- */
+/* --- the real disk ---------------------------------------------------------------------------- */
 
 static void test_what_cannot_be_opened_is_said_in_one_sentence(void **state)
 {
@@ -600,6 +603,41 @@ static void test_a_slow_pipe_holds_nothing_back(void **state)
     buffer_free(&text);
 }
 
+/* What has come is delivered; then the wait ends at once where somebody asks for it. */
+static void test_waiting_for_a_pipe_can_be_cancelled(void **state)
+{
+    (void)state;
+    static const enum compression kinds[] = {COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_AUTO};
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        struct io io = io_local;
+        int ends[2];
+        char path[32], back[8];
+        size_t count = 0;
+        struct reader *reader = NULL;
+        assert_int_equal(pipe(ends), 0);
+        snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
+        io.cancel_fd = eventfd(0, EFD_CLOEXEC);
+        assert_true(io.cancel_fd > 0);
+        alarm(20); /* not cancelled means waiting for ever */
+        if (kinds[i] == COMPRESSION_NONE) {
+            assert_int_equal(write(ends[1], "abc", 3), 3);
+            assert_fine(reader_open(&io, path, kinds[i], &reader));
+            assert_fine(reader_read(reader, back, sizeof back, &count));
+            assert_int_equal(count, 3);
+        }
+        assert_int_equal(eventfd_write(io.cancel_fd, 1), 0);
+        tidemill_error *error = NULL;
+        if (reader == NULL) error = reader_open(&io, path, kinds[i], &reader); /* AUTO waits here */
+        if (error == NULL) error = reader_read(reader, back, sizeof back, &count);
+        assert_says(error, ERROR_INTERRUPTED, path);
+        alarm(0);
+        reader_close(reader);
+        close(io.cancel_fd);
+        close(ends[0]);
+        close(ends[1]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -619,6 +657,7 @@ int main(void)
         cmocka_unit_test(test_no_failing_read_skips_or_repeats_bytes),
         cmocka_unit_test(test_standard_input),
         cmocka_unit_test(test_a_slow_pipe_holds_nothing_back),
+        cmocka_unit_test(test_waiting_for_a_pipe_can_be_cancelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

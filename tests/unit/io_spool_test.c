@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* io_spool_test.c - an output file goes on after any kill, failure or power loss, to the same bytes. */
+/* io_spool_test.c - an output file goes on after any kill, failure or power loss, to the same
+ * bytes. */
 #include "simdisk.h"
 
 #include <errno.h>
@@ -104,8 +105,8 @@ static struct file write_reference(enum compression compression, const char *dat
 
 /* --- resume ----------------------------------------------------------------------------------- */
 
-/* Writes `cut` bytes and a checkpoint, then others that a kill forgets (more than will follow), then
- * goes on. */
+/* Writes `cut` bytes and a checkpoint, then others that a kill forgets (more than will follow),
+ * then goes on. */
 static void resume_at(enum compression compression, const char *data, size_t size, size_t cut,
                       const struct file *reference)
 {
@@ -247,7 +248,7 @@ static void test_a_compressed_header_says_nothing_of_time_and_machine(void **sta
     free(gzip.data);
 }
 
-/* --- positions that make no sense --------------------------------------------------------------- */
+/* --- positions that make no sense ------------------------------------------------------------- */
 
 static void test_unsound_positions_are_refused(void **state)
 {
@@ -342,8 +343,8 @@ static tidemill_error *attempt(const struct io *io, enum compression compression
     return error != NULL ? error : io_publish(io, PATH, FINAL);
 }
 
-/* Fails call `nth`, then the power goes in the way that `seed` says, then runs to the end. False: the
- * fault did not strike, the job makes fewer calls. */
+/* Fails call `nth`, then the power goes in the way that `seed` says, then runs to the end. False:
+ * the fault did not strike, the job makes fewer calls. */
 static bool survive(enum compression compression, enum simdisk_call call, uint64_t nth,
                     enum simdisk_mode mode, int errnum, uint64_t seed, const char *data,
                     size_t size, const struct file *reference)
@@ -459,7 +460,7 @@ static void test_full_disk_says_what_to_do_and_goes_on_later(void **state)
     free(reference.data);
 }
 
-/* --- standard output ---------------------------------------------------------------------------- */
+/* --- standard output -------------------------------------------------------------------------- */
 
 /* In a child, because it is about descriptor 1. Returns the exit status. */
 static int run_with_stdout(int fd, const char *data, size_t size)

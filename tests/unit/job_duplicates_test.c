@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* job_duplicates_test.c - no id is lost however many there are, and a second one names the first. */
+/* job_duplicates_test.c - no id is lost however many there are, and a second one names the
+ * first. */
 #include "expect.h"
 
 #include "job/duplicates.h"

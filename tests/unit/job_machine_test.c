@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* job_machine_test.c - cores and memory as /proc and the cgroup tell them, with a fallback for every
- * file that is missing or odd; and the names beside an output. */
+/* job_machine_test.c - cores and memory as /proc and the cgroup tell them, with a fallback for
+ * every file that is missing or odd; and the names beside an output. */
 #include "expect.h"
 
 #include "job/machine.h"

@@ -33,7 +33,7 @@ static void set(struct job_spec *spec, const char *name, const char *text)
     expect_fine(option_set(spec, option, text, name), name);
 }
 
-/* --- the table --------------------------------------------------------------------------------- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 static bool is_list(const struct option *option)
 {
@@ -99,7 +99,7 @@ static void defaults_are_those_of_the_help(void **unused)
     job_spec_free(&spec);
 }
 
-/* --- round trips ------------------------------------------------------------------------------- */
+/* --- round trips ------------------------------------------------------------------------------ */
 
 /* Texts that the option takes; at most EDGE_VALUES. */
 static size_t values_of(const struct option *option, char values[EDGE_VALUES][64])
@@ -209,7 +209,7 @@ static void a_later_value_replaces_an_earlier_one(void **unused)
     job_spec_free(&spec);
 }
 
-/* --- lists ------------------------------------------------------------------------------------- */
+/* --- lists ------------------------------------------------------------------------------------ */
 
 static void lists_grow_and_commas_split_only_where_they_should(void **unused)
 {
@@ -258,7 +258,7 @@ static void clearing_leaves_single_values_alone(void **unused)
     job_spec_free(&spec);
 }
 
-/* --- units ------------------------------------------------------------------------------------- */
+/* --- units ------------------------------------------------------------------------------------ */
 
 static void units_are_what_people_mean(void **unused)
 {
@@ -379,7 +379,7 @@ static void flags_take_the_usual_words(void **unused)
     job_spec_free(&spec);
 }
 
-/* --- mistyped names ---------------------------------------------------------------------------- */
+/* --- mistyped names --------------------------------------------------------------------------- */
 
 static void mistyped_names_get_the_one_that_was_meant(void **unused)
 {
@@ -387,10 +387,18 @@ static void mistyped_names_get_the_one_that_was_meant(void **unused)
     static const struct {
         const char *typed, *meant;
     } rows[] = {
-        {"modle", "model"},         {"bach", "batch"},          {"ouput", "output"},
-        {"inputs", "input"},        {"checkpoint", NULL},       {"max_errors", "max-errors"},
-        {"retry-error", "retry-errors"}, {"Batch", "batch"},    {"nonfinit", "nonfinite"},
-        {"", NULL},                 {"x", NULL},                {"zzzzzzzz", NULL},
+        {"modle", "model"},
+        {"bach", "batch"},
+        {"ouput", "output"},
+        {"inputs", "input"},
+        {"checkpoint", NULL},
+        {"max_errors", "max-errors"},
+        {"retry-error", "retry-errors"},
+        {"Batch", "batch"},
+        {"nonfinit", "nonfinite"},
+        {"", NULL},
+        {"x", NULL},
+        {"zzzzzzzz", NULL},
         {"wholly-different-thing", NULL},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {

@@ -23,8 +23,10 @@ static int make_folder(void **unused)
     (void)unused;
     static const char *const files[] = {"a.jsonl", "b.jsonl", "c.csv", "[1].jsonl", "m.onnx"};
     tempdir_open(&folder);
-    for (size_t i = 0; i < COUNT_OF(files); i++) tempdir_write(tempdir_path(&folder, files[i]), "x", 1);
+    for (size_t i = 0; i < COUNT_OF(files); i++)
+        tempdir_write(tempdir_path(&folder, files[i]), "x", 1);
     if (mkdir(tempdir_path(&folder, "dir"), 0777) != 0) abort();
+    if (symlink("a.jsonl", tempdir_path(&folder, "link")) != 0) abort();
     return 0;
 }
 
@@ -67,26 +69,79 @@ static void jobs_that_cannot_be_right_are_refused(void **unused)
         const char *part;
     } rows[] = {
         {"no model", {{"input", "@a.jsonl"}, {"output", "@o"}}, ERROR_USAGE, "--model FILE"},
-        {"an empty model", {{"model", ""}, {"input", "@a.jsonl"}, {"output", "@o"}}, ERROR_USAGE,
+        {"an empty model",
+         {{"model", ""}, {"input", "@a.jsonl"}, {"output", "@o"}},
+         ERROR_USAGE,
          "--model FILE"},
         {"no input", {{"model", "m"}, {"output", "@o"}}, ERROR_USAGE, "--input FILE"},
         {"no output", {{"model", "m"}, {"input", "@a.jsonl"}}, ERROR_USAGE, "--output FILE"},
-        {"an empty output", {{"model", "m"}, {"input", "@a.jsonl"}, {"output", ""}}, ERROR_USAGE,
+        {"an empty output",
+         {{"model", "m"}, {"input", "@a.jsonl"}, {"output", ""}},
+         ERROR_USAGE,
          "--output FILE"},
-        {"a pattern without a file", {{"model", "m"}, {"input", "@z*.jsonl"}, {"output", "@o"}},
-         ERROR_INPUT, "no file matches"},
+        {"a pattern without a file",
+         {{"model", "m"}, {"input", "@z*.jsonl"}, {"output", "@o"}},
+         ERROR_INPUT,
+         "no file matches"},
         {"standard input twice",
-         {{"model", "m"}, {"input", "-"}, {"input", "-"}, {"output", "@o"}}, ERROR_USAGE,
+         {{"model", "m"}, {"input", "-"}, {"input", "-"}, {"output", "@o"}},
+         ERROR_USAGE,
          "only once"},
-        {"a folder as output", {{"model", "m"}, {"input", "@a.jsonl"}, {"output", "@dir"}},
-         ERROR_USAGE, "is a directory; name a file in it"},
-        {"the input as output", {{"model", "m"}, {"input", "@a.jsonl"}, {"output", "@a.jsonl"}},
-         ERROR_USAGE, "is an input too"},
-        {"an input of a pattern as output",
-         {{"model", "m"}, {"input", "@*.jsonl"}, {"output", "@b.jsonl"}}, ERROR_USAGE,
+        {"a folder as output",
+         {{"model", "m"}, {"input", "@a.jsonl"}, {"output", "@dir"}},
+         ERROR_USAGE,
+         "is a directory; name a file in it"},
+        {"a folder as input",
+         {{"model", "m"}, {"input", "@dir"}, {"output", "@o"}},
+         ERROR_INPUT,
+         "is a directory; name files"},
+        {"a device as output",
+         {{"model", "m"}, {"input", "@a.jsonl"}, {"output", "/dev/null"}},
+         ERROR_USAGE,
+         "is not a plain file"},
+        {"one file for output and errors",
+         {{"model", "m"}, {"input", "@a.jsonl"}, {"output", "@o"}, {"errors", "@o"}},
+         ERROR_USAGE,
+         "give them two names"},
+        {"the input as output",
+         {{"model", "m"}, {"input", "@a.jsonl"}, {"output", "@a.jsonl"}},
+         ERROR_USAGE,
          "is an input too"},
+        {"the input under another name as output",
+         {{"model", "m"}, {"input", "@a.jsonl"}, {"output", "@dir/../a.jsonl"}},
+         ERROR_USAGE,
+         "--output"},
+        {"a link to the input as output",
+         {{"model", "m"}, {"input", "@a.jsonl"}, {"output", "@link"}},
+         ERROR_USAGE,
+         "is an input too"},
+        {"an input as errors",
+         {{"model", "m"}, {"input", "@a.jsonl"}, {"output", "@o"}, {"errors", "@a.jsonl"}},
+         ERROR_USAGE,
+         "is an input too"},
+        {"an input of a list as summary",
+         {{"model", "m"},
+          {"input", "@c.csv"},
+          {"input", "@a.jsonl"},
+          {"output", "@o"},
+          {"summary", "@a.jsonl"}},
+         ERROR_USAGE,
+         "is an input too"},
+        {"an input that the default name of errors hits",
+         {{"model", "m"}, {"input", "@o.errors.jsonl"}, {"output", "@o"}},
+         ERROR_USAGE,
+         "is an input too"},
+        {"the model as output",
+         {{"model", "@m.onnx"}, {"input", "@a.jsonl"}, {"output", "@m.onnx"}},
+         ERROR_USAGE,
+         "is the model"},
+        {"one file for output and summary",
+         {{"model", "m"}, {"input", "@a.jsonl"}, {"output", "@o"}, {"summary", "@o"}},
+         ERROR_USAGE,
+         "give them two names"},
         {"a retry of what went to standard output",
-         {{"model", "m"}, {"output", "-"}, {"retry-errors", "true"}}, ERROR_USAGE,
+         {{"model", "m"}, {"output", "-"}, {"retry-errors", "true"}},
+         ERROR_USAGE,
          "--retry-errors needs the output file"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -109,12 +164,14 @@ static void inputs_are_expanded_in_order(void **unused)
         {"a plain name", {{"input", "@a.jsonl"}}, {"@a.jsonl"}},
         {"a name that is not there yet: opening it says so", {{"input", "@later"}}, {"@later"}},
         {"a pattern is sorted", {{"input", "@?.jsonl"}}, {"@a.jsonl", "@b.jsonl"}},
-        {"the order given stays", {{"input", "@c.csv"}, {"input", "@?.jsonl"}},
+        {"the order given stays",
+         {{"input", "@c.csv"}, {"input", "@?.jsonl"}},
          {"@c.csv", "@a.jsonl", "@b.jsonl"}},
         {"brackets in a real name are no pattern", {{"input", "@[1].jsonl"}}, {"@[1].jsonl"}},
         {"brackets in a pattern", {{"input", "@[b-z].jsonl"}}, {"@b.jsonl"}},
         {"standard input", {{"input", "-"}}, {"-"}},
-        {"a file twice is read twice", {{"input", "@a.jsonl"}, {"input", "@a.jsonl"}},
+        {"a file twice is read twice",
+         {{"input", "@a.jsonl"}, {"input", "@a.jsonl"}},
          {"@a.jsonl", "@a.jsonl"}},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -132,6 +189,21 @@ static void inputs_are_expanded_in_order(void **unused)
                         value_of(&(struct setting){"input", rows[i].expected[k]}), rows[i].name);
         job_spec_free(&spec);
     }
+}
+
+/* Or the second run of such a command would read what the first one wrote. */
+static void a_pattern_leaves_out_what_the_job_writes(void **unused)
+{
+    (void)unused;
+    struct job_spec spec;
+    static const struct setting settings[] = {
+        {"model", "m"}, {"input", "@?.*"}, {"output", "@b.jsonl"}, {"errors", "@c.csv"}};
+    fill(&spec, settings, COUNT_OF(settings));
+    expect_fine(job_spec_check(&spec, &io_local), "check");
+    assert_int_equal(spec.input_paths.n, 2);
+    expect_text(spec.input_paths.items[0], tempdir_path(&folder, "a.jsonl"), "first");
+    expect_text(spec.input_paths.items[1], tempdir_path(&folder, "m.onnx"), "second");
+    job_spec_free(&spec);
 }
 
 static void errors_go_beside_the_output_unless_told(void **unused)
@@ -213,9 +285,14 @@ static void a_price_is_dollars_or_a_machine(void **unused)
         const char *text;
         double expected; /* negative: refused */
     } rows[] = {
-        {NULL, 0},          {"0", 0},    {"0.085", 0.085}, {"3", 3},   {"1e-3", 0.001},
-        {"c6i.large", 0.085}, {"C5.Large", 0.085}, {"", -1}, {"c6i.larg", -1}, {"-1", -1},
-        {"0.085 USD", -1},  {"$3", -1},  {"nan", -1},      {"inf", -1}, {"1e6", -1},
+        {NULL, 0},           {"0", 0},
+        {"0.085", 0.085},    {"3", 3},
+        {"1e-3", 0.001},     {"c6i.large", 0.085},
+        {"C5.Large", 0.085}, {"", -1},
+        {"c6i.larg", -1},    {"-1", -1},
+        {"0.085 USD", -1},   {"$3", -1},
+        {"nan", -1},         {"inf", -1},
+        {"1e6", -1},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct job_spec spec;
@@ -253,6 +330,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(jobs_that_cannot_be_right_are_refused),
         cmocka_unit_test(inputs_are_expanded_in_order),
+        cmocka_unit_test(a_pattern_leaves_out_what_the_job_writes),
         cmocka_unit_test(errors_go_beside_the_output_unless_told),
         cmocka_unit_test(a_limit_of_errors_is_a_count_or_a_share),
         cmocka_unit_test(a_price_is_dollars_or_a_machine),

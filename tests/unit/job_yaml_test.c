@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* job_yaml_test.c - a job file sets what the flags would set, and every mistake is told with its line. */
+/* job_yaml_test.c - a job file sets what the flags would set, and every mistake is told with its
+ * line. */
 #include "expect.h"
 
 #include "job/options.h"
@@ -94,7 +95,8 @@ static void mistakes_are_told_with_their_line(void **unused)
     static const struct {
         const char *name, *yaml, *part;
     } rows[] = {
-        {"an unknown key", "model: a\n\nbacth: 8\n", ":3: unknown option 'bacth'; did you mean 'batch'?"},
+        {"an unknown key", "model: a\n\nbacth: 8\n",
+         ":3: unknown option 'bacth'; did you mean 'batch'?"},
         {"an unknown key like no other", "model: a\nwhatsoever: 8\n",
          ":2: unknown option 'whatsoever'"},
         {"a flag's dashes", "--model: a\n", ":1: unknown option '--model'; did you mean 'model'?"},
@@ -110,7 +112,8 @@ static void mistakes_are_told_with_their_line(void **unused)
         {"a list for a single value", "model: a\nbatch: [1, 2]\n",
          ":2: this option takes one value, not a list"},
         {"a list for a path", "model:\n  - a.onnx\n", "this option takes one value, not a list"},
-        {"a list inside a list", "input:\n  - [a, b]\n", ":2: expected a value or a list of values"},
+        {"a list inside a list", "input:\n  - [a, b]\n",
+         ":2: expected a value or a list of values"},
         {"a mapping in a list", "input:\n  - a\n  - b: c\n", ":3: expected a value"},
         {"a nested mapping", "model:\n  path: a.onnx\n", ":2: expected a value"},
         {"a key that is a list", "? [a, b]\n: c\n", ":1: expected an option's name"},
@@ -175,14 +178,16 @@ static void files_that_cannot_be_read_are_named(void **unused)
 static void any_bytes_are_survived(void **unused)
 {
     (void)unused;
-    static const char seed_file[] = "model: \"a.onnx\"\ninput:\n  - a.jsonl\n  - 'b'\nkeep: [x, y]\n"
-                                    "batch: 64 # c\nmemory: 64MiB\nquiet: yes\n";
+    static const char seed_file[] =
+        "model: \"a.onnx\"\ninput:\n  - a.jsonl\n  - 'b'\nkeep: [x, y]\n"
+        "batch: 64 # c\nmemory: 64MiB\nquiet: yes\n";
     uint64_t state = random_seed(__func__);
     for (int round = 0; round < 3000; round++) {
         char text[sizeof seed_file];
         struct job_spec spec;
         memcpy(text, seed_file, sizeof seed_file);
-        size_t size = random_below(&state, 3) == 0 ? random_below(&state, sizeof text) : sizeof text - 1;
+        size_t size =
+            random_below(&state, 3) == 0 ? random_below(&state, sizeof text) : sizeof text - 1;
         for (uint64_t changes = random_below(&state, 4); changes > 0 && size > 0; changes--) {
             static const char odd[] = "\n\t :[]{}-&*!|>'\"%@`#?,~\0\x80\xff";
             text[random_below(&state, size)] = odd[random_below(&state, sizeof odd - 1)];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* plan_chunk_test.c - a plan loses no row, doubles none, mixes no shapes and is the same every time. */
+/* plan_chunk_test.c - a plan loses no row, doubles none, mixes no shapes and is the same every
+ * time. */
 #include "expect.h"
 
 #include "plan/plan.h"

@@ -98,7 +98,7 @@ static struct outcome climb_on(const struct machine *machine, uint32_t batch_max
     return outcome;
 }
 
-/* --- curves by name ---------------------------------------------------------------------------- */
+/* --- curves by name --------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
@@ -118,8 +118,9 @@ static const struct {
      4096,
      LONG_JOB,
      1,
-     1},
-    {"nothing gained: memory spent for nothing", {.row_s = 1e-4}, 4096, LONG_JOB, 1, 1},
+     32},
+    {"nothing gained beyond calls of 2 ms", {.row_s = 1e-4}, 4096, LONG_JOB, 1, 32},
+    {"nothing gained, calls long: memory spent for nothing", {.row_s = 4e-3}, 4096, LONG_JOB, 1, 1},
     {"ran past the peak",
      {.call_s = 1e-3, .row_s = 1e-5, .row_square_s = 1e-6},
      4096,
@@ -216,7 +217,7 @@ static void no_rows_and_no_time_still_give_a_batch(void **unused)
     assert_int_equal(climb.best_batch, 1);
 }
 
-/* --- any curve --------------------------------------------------------------------------------- */
+/* --- any curve -------------------------------------------------------------------------------- */
 
 /* From 1e-7 to `most`, every order of magnitude as likely as the other. */
 static double random_magnitude(uint64_t *state, double most)
@@ -237,8 +238,9 @@ static struct machine random_machine(uint64_t *state, double noise)
     return machine;
 }
 
-/* A climb stops where two doublings together gained less than 3%; the gains of these curves at least
- * halve with each doubling, so that less than 5% are left. With noise e a gain may look 2 e less. */
+/* A climb stops where two doublings together gained less than 3%; the gains of these curves at
+ * least halve with each doubling, so that less than 5% are left. With noise e a gain may look 2 e
+ * less. */
 static void any_curve_gives_nearly_the_best_batch(void **unused)
 {
     (void)unused;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* simdisk.c - the simulated disk: two states of every file and directory, and what lies between.
  *
- * A file (`node`) has its content as seen, its content as lasting, and the changes in between. Names
- * are two tables, seen and lasting, and a list of changes. Nodes are never freed before the disk, so
- * an open file without a name needs no care. Out of memory aborts: this is a test. */
+ * A file (`node`) has its content as seen, its content as lasting, and the changes in between.
+ * Names are two tables, seen and lasting, and a list of changes. Nodes are never freed before the
+ * disk, so an open file without a name needs no care. Out of memory aborts: this is a test. */
 #include "simdisk.h"
 
 #include "simdisk_state.h"
@@ -377,7 +377,8 @@ static uint64_t next_random(uint64_t *state)
     return z ^ (z >> 31);
 }
 
-/* How likely a change survives, in 256ths. Each file and each crash has its own, the extremes often. */
+/* How likely a change survives, in 256ths. Each file and each crash has its own, the extremes
+ * often. */
 static unsigned choose_chance(uint64_t seed, uint64_t *random)
 {
     static const unsigned chances[] = {0, 256, 128, 230, 26};

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* simdisk.h - a disk in memory that tears, loses, fills and fails: `struct io` for tests.
  *
- * It keeps two states, what programs see and what would be there after a power loss. Writes and cuts
- * become lasting by fsync or fdatasync of the file; creating, renaming and unlinking by fsync of the
- * directory. simdisk_crash keeps a legal part of what was not synced, chosen by a seed:
+ * It keeps two states, what programs see and what would be there after a power loss. Writes and
+ * cuts become lasting by fsync or fdatasync of the file; creating, renaming and unlinking by fsync
+ * of the directory. simdisk_crash keeps a legal part of what was not synced, chosen by a seed:
  *   - of a file: any subset of the writes, each torn at 512-byte sectors, in order; the gaps are
  *     zeros;
- *   - of a directory: any subset of its changes, in order, those left out whose source is not there.
+ *   - of a directory: any subset of its changes, in order, those left out whose source is gone.
  * Directories are not made: every path with slashes exists as far as its file does.
  *
  * Safe to use from several threads. Descriptors begin at 1,000,000, so that one that strays into a
@@ -68,8 +68,8 @@ bool simdisk_has_failed(struct simdisk *disk); /* the order above has struck */
 /* Calls of that kind since the last simdisk_fail. */
 uint64_t simdisk_calls(struct simdisk *disk, enum simdisk_call call);
 
-/* The power goes: what is left is what was lasting and a part of the rest. All descriptors are gone;
- * faults and counters are reset. Seed 0: nothing that was not synced; seed 1: everything. */
+/* The power goes: what is left is what was lasting and a part of the rest. All descriptors are
+ * gone; faults and counters are reset. Seed 0: nothing that was not synced; seed 1: everything. */
 void simdisk_crash(struct simdisk *disk, uint64_t seed);
 /* The same disk twice, to try several crashes from one state. Descriptors are not copied. */
 struct simdisk *simdisk_copy(struct simdisk *disk);

@@ -152,9 +152,9 @@ static bool has_name(const struct change *change, const char *path)
     return strcmp(change->path, path) == 0 || (change->to != NULL && strcmp(change->to, path) == 0);
 }
 
-/* Whether the sync of a directory concerns a change: it is in it; or a later change that concerns it
- * moves the same name away (a rename between two directories is one transaction, and its source had
- * to be there before). */
+/* Whether the sync of a directory concerns a change: it is in it; or a later change that concerns
+ * it moves the same name away (a rename between two directories is one transaction, and its source
+ * had to be there before). */
 static bool is_concerned(const struct changes *changes, size_t i, const char *directory)
 {
     const struct change *change = &changes->items[i];

@@ -60,8 +60,8 @@ void entries_apply(struct entries *entries, const struct change *change); /* of 
 void entries_clear(struct entries *entries);
 struct entries entries_copy(const struct entries *from);
 
-/* Takes the changes of names that the sync of `directory` concerns out of the list, and applies them
- * to `lasting` unless it is NULL. */
+/* Takes the changes of names that the sync of `directory` concerns out of the list, and applies
+ * them to `lasting` unless it is NULL. */
 void changes_sync(struct changes *changes, const char *directory, struct entries *lasting);
 
 #endif
