@@ -183,7 +183,8 @@ static enum error_code append_run(struct json_writer *w, enum tensor_type type,
                                   size_t first, size_t n)
 {
     enum error_code code = ERROR_OK;
-    if (type == TENSOR_FLOAT && append_floats(w, *data + first * sizeof(float), n)) return code;
+    if (type == TENSOR_FLOAT && n > 0 && append_floats(w, *data + first * sizeof(float), n))
+        return code;
     buffer_byte(w->out, '[');
     for (size_t k = first; k < first + n && code == ERROR_OK; k++) {
         if (k > first) buffer_byte(w->out, ',');
@@ -215,11 +216,6 @@ static enum error_code append_tensor(struct json_writer *w, enum tensor_type typ
 
 /* --- maps and sequences ------------------------------------------------------------------------------ */
 
-static const unsigned char *end_of(const struct value *value)
-{
-    return value->data + value->bytes;
-}
-
 static enum error_code append_map(struct json_writer *w, const struct value *map)
 {
     const struct value *keys = &w->scratch->values[map->first_child], *values = keys + 1;
@@ -231,7 +227,7 @@ static enum error_code append_map(struct json_writer *w, const struct value *map
     for (size_t k = 0; k < count && code == ERROR_OK; k++) {
         if (k > 0) buffer_byte(w->out, ',');
         if (keys->type == TENSOR_STRING) {
-            code = append_string(w, &key, end_of(keys));
+            code = append_string(w, &key, value_end(keys));
         } else {
             buffer_byte(w->out, '"');
             code = append_element(w, keys->type, keys->data, k, k);
@@ -240,7 +236,7 @@ static enum error_code append_map(struct json_writer *w, const struct value *map
         buffer_byte(w->out, ':');
         if (code == ERROR_OK)
             code = values->type == TENSOR_STRING
-                       ? append_string(w, &text, end_of(values))
+                       ? append_string(w, &text, value_end(values))
                        : append_element(w, values->type, values->data, k, k);
     }
     buffer_byte(w->out, '}');
@@ -251,7 +247,7 @@ static enum error_code append_simple(struct json_writer *w, const struct value *
 {
     return value->kind == VALUE_MAP
                ? append_map(w, value)
-               : append_tensor(w, value->type, &value->shape, value->data, 0, end_of(value));
+               : append_tensor(w, value->type, &value->shape, value->data, 0, value_end(value));
 }
 
 /* ONNX has no sequences of sequences. */

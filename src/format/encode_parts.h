@@ -65,6 +65,12 @@ struct encode_scratch {
     char message[256];
 };
 
+/* Behind a value's last byte; an empty value may have no address. */
+static inline const unsigned char *value_end(const struct value *value)
+{
+    return value->bytes > 0 ? value->data + value->bytes : value->data;
+}
+
 /* The record's part of output i of the values that encoder_set_values has checked. */
 struct row_view row_view_of(const struct encoder *encoder, const struct encode_scratch *scratch,
                             size_t i, uint32_t row);

@@ -162,15 +162,15 @@ static struct row_view tensor_row(const struct encoder *encoder,
     const struct value *value = &scratch->values[i];
     struct row_view view = {.value = value,
                             .data = value->data,
-                            .end = value->data + value->bytes,
+                            .end = value_end(value),
                             .shape = row_shape(encoder, value)};
     if (!encoder->config.is_batched) return view;
     size_t count = 0;
-    if (value->type == TENSOR_STRING)
+    if (value->type == TENSOR_STRING && value->bytes > 0)
         view.data += scratch->string_rows[i][row];
     else if (tensor_type_bits(value->type) == 4 && shape_count(&view.shape, &count))
         view.first = count * row; /* a record may begin inside a byte */
-    else
+    else if (value->bytes > 0)
         view.data += value->bytes / (size_t)value->shape.dims[0] * row;
     return view;
 }
@@ -182,10 +182,8 @@ struct row_view row_view_of(const struct encoder *encoder, const struct encode_s
     if (value->kind == VALUE_TENSOR) return tensor_row(encoder, scratch, i, row);
     if (value->kind == VALUE_SEQUENCE && encoder->config.is_batched)
         value = &scratch->values[value->first_child + row];
-    return (struct row_view){.value = value,
-                             .data = value->data,
-                             .end = value->data + value->bytes,
-                             .shape = value->shape};
+    return (struct row_view){
+        .value = value, .data = value->data, .end = value_end(value), .shape = value->shape};
 }
 
 static double number_at(const unsigned char *data, enum tensor_type type, size_t k)

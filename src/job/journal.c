@@ -19,9 +19,9 @@
  * the last commit alone, and renamed over the old one; so it stays small however long a job runs.
  *
  * One writer (the lock file sees to that). A frame is written with one write and synced before
- * anything relies on it. Reading stops at the first bad line: when it is the last one it is a torn
- * write and is cut off; when good frames follow, the file was damaged and the job stops. Data is
- * synced before the commit that speaks of it. */
+ * anything relies on it. Reading stops at the first bad line: when it is the last one, or only
+ * attempts follow, it is a torn write and is cut off; when a synced frame follows, the file was
+ * damaged and the job stops. Data is synced before the commit that speaks of it. */
 #include "job/journal.h"
 
 #include "format/encode.h"
@@ -42,6 +42,14 @@
 
 /* --- identity ------------------------------------------------------------------------------------- */
 
+/* JSON holds no other bytes: a name that is not UTF-8 would be read back as another one. */
+static void make_utf8(char *text)
+{
+    if (format_is_utf8(text, strlen(text))) return;
+    for (; *text != '\0'; text++)
+        if ((unsigned char)*text >= 0x80) *text = '?';
+}
+
 tidemill_error *identity_add(struct identity *identity, const char *value, const char *name_format,
                              ...)
 {
@@ -60,6 +68,8 @@ tidemill_error *identity_add(struct identity *identity, const char *value, const
         free(part->name);
         return error_memory();
     }
+    make_utf8(part->name);
+    make_utf8(part->value);
     identity->n++;
     return NULL;
 }
@@ -277,18 +287,34 @@ static tidemill_error *check_version(yyjson_doc *doc, const char *path)
                      path, (unsigned long long)version, JOURNAL_VERSION);
 }
 
-/* Whether any line in text[from, size) is a good frame: then what stands before is no torn tail. */
-static bool has_good_frame(const char *text, size_t from, size_t size)
+/* Whether a frame that was synced ends the line: then it is no torn one. It need not begin it, since
+ * the line end before it may be what is damaged. Attempts are not synced and prove nothing. */
+static bool has_synced_frame(const char *line, size_t size)
+{
+    const char *end = line + size;
+    for (const char *p = line; (p = memchr(p, '{', (size_t)(end - p))) != NULL; p++) {
+        size_t before = (size_t)(p - line);
+        if (before <= CHECKSUM_DIGITS) continue;
+        const char *frame = p - CHECKSUM_DIGITS - 1;
+        yyjson_doc *doc = check_line(frame, (size_t)(end - frame));
+        if (doc == NULL) continue;
+        yyjson_val *type = yyjson_obj_get(yyjson_doc_get_root(doc), "type");
+        bool is_synced = !yyjson_equals_str(type, "attempt");
+        yyjson_doc_free(doc);
+        return is_synced;
+    }
+    return false;
+}
+
+/* Whether text[from, size) has a whole frame that was synced: then a bad line at `from` is no torn
+ * tail, since what stands before a synced frame was on disk before it was written. */
+static bool is_damage(const char *text, size_t from, size_t size)
 {
     while (from < size) {
         const char *end = memchr(text + from, '\n', size - from);
         if (end == NULL) return false;
         size_t length = (size_t)(end - text) - from;
-        yyjson_doc *doc = check_line(text + from, length);
-        if (doc != NULL) {
-            yyjson_doc_free(doc);
-            return true;
-        }
+        if (has_synced_frame(text + from, length)) return true;
         from += length + 1;
     }
     return false;
@@ -320,8 +346,7 @@ static tidemill_error *read_frames(const char *path, const char *text, size_t si
         yyjson_doc *doc = end == NULL ? NULL : check_line(start, length);
         line++;
         if (doc == NULL)
-            return has_good_frame(text, state->valid_bytes + length + 1, size) ? damaged(path, line)
-                                                                               : NULL;
+            return is_damage(text, state->valid_bytes, size) ? damaged(path, line) : NULL;
         tidemill_error *error = line == 1 ? check_version(doc, path) : NULL;
         bool is_applied = error == NULL && apply_frame(yyjson_doc_get_root(doc), state) &&
                           remember_line(yyjson_doc_get_root(doc), start, length + 1, state);
@@ -367,11 +392,24 @@ struct journal {
     const struct io *io;
     char *path;
     int fd;
+    bool has_unsynced;    /* attempts were written since the last sync */
     uint64_t grown_bytes; /* since it was begun, opened or written anew */
     struct buffer json, line;
     struct buffer first, plan, commit; /* the lines that a journal written anew consists of */
 };
 
+static tidemill_error *sync_frames(struct journal *journal)
+{
+    if (journal->io->fdatasync(journal->io->context, journal->fd) != 0)
+        return error_errno(ERROR_IO, errno,
+                           "cannot sync %s; what is not synced is not counted as done",
+                           journal->path);
+    journal->has_unsynced = false;
+    return NULL;
+}
+
+/* A frame that is synced is written only when all before it are on disk: so a bad line before it is
+ * damage and not a torn write. */
 static tidemill_error *append_frame(struct journal *journal, bool sync)
 {
     struct buffer *line = &journal->line;
@@ -380,11 +418,11 @@ static tidemill_error *append_frame(struct journal *journal, bool sync)
     buffer_append(line, journal->json.data, journal->json.size);
     buffer_byte(line, '\n');
     if (journal->json.is_failed || line->is_failed) return error_memory();
+    if (sync && journal->has_unsynced) TRY(sync_frames(journal));
     TRY(io_write_all(journal->io, journal->fd, journal->path, line->data, line->size));
     journal->grown_bytes += line->size;
-    if (!sync || journal->io->fdatasync(journal->io->context, journal->fd) == 0) return NULL;
-    return error_errno(ERROR_IO, errno, "cannot sync %s; what is not synced is not counted as done",
-                       journal->path);
+    journal->has_unsynced = true;
+    return sync ? sync_frames(journal) : NULL;
 }
 
 static struct buffer *begin_frame(struct journal *journal)

@@ -66,7 +66,8 @@ struct journal_state {
     struct buffer first_line, plan_line, commit_line; /* as they stand in the file */
 };
 
-/* ERROR_CORRUPT when a frame that is not the last one fails its checksum, or an unknown version. */
+/* ERROR_CORRUPT when a frame fails its checksum and one that was synced follows, or an unknown
+ * version. */
 tidemill_error *journal_read(const struct io *io, const char *path, struct journal_state *ret);
 void journal_state_free(struct journal_state *state);
 

@@ -74,6 +74,7 @@ static tidemill_error *expand_input(struct job_spec *spec, const struct io *io, 
                          input);
     bool is_plain = strcmp(input, "-") == 0 || strpbrk(input, "*?[") == NULL;
     if (is_plain || io_exists(io, input)) return add_path(&spec->input_paths, input);
+    size_t n_before = spec->input_paths.n;
     glob_t found;
     if (glob(input, 0, NULL, &found) != 0)
         return error_new(ERROR_INPUT, "no file matches '%s'", input);
@@ -84,6 +85,8 @@ static tidemill_error *expand_input(struct job_spec *spec, const struct io *io, 
         if (!is_ours) error = add_path(&spec->input_paths, found.gl_pathv[i]);
     }
     globfree(&found);
+    if (error == NULL && spec->input_paths.n == n_before)
+        return error_new(ERROR_INPUT, "no file matches '%s' but the job's own output", input);
     return error;
 }
 
@@ -115,9 +118,11 @@ static tidemill_error *check_overlap(const struct job_spec *spec, const struct i
             if (is_one_file(io, written[w].path, spec->input_paths.items[i]))
                 return error_new(ERROR_USAGE, "%s %s is an input too; give it another name",
                                  written[w].option, written[w].path);
-        if (is_one_file(io, written[w].path, spec->model))
-            return error_new(ERROR_USAGE, "%s %s is the model; give it another name",
-                             written[w].option, written[w].path);
+        const char *const read[] = {spec->model, spec->labels, spec->template_path};
+        for (size_t r = 0; r < COUNT_OF(read); r++)
+            if (is_one_file(io, written[w].path, read[r]))
+                return error_new(ERROR_USAGE, "%s %s is what the job reads; give it another name",
+                                 written[w].option, written[w].path);
         for (size_t v = 0; v < w; v++)
             if (is_one_file(io, written[w].path, written[v].path))
                 return error_new(ERROR_USAGE, "%s and %s are one file; give them two names",

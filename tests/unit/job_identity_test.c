@@ -75,6 +75,25 @@ static void the_part_that_differs_is_named(void **unused)
     }
 }
 
+/* As a file name of an old system: JSON, and so a journal, cannot hold it. */
+static void a_name_that_is_not_utf8_is_the_same_after_a_restart(void **unused)
+{
+    (void)unused;
+    struct simdisk *disk = simdisk_new();
+    struct journal *journal;
+    struct journal_state state;
+    struct identity identity = {0};
+    expect_fine(identity_add(&identity, "1", "input %s", "caf\xe9.jsonl"), "add");
+    expect_fine(identity_add(&identity, "\xff", "option --id"), "add");
+    expect_fine(journal_open(simdisk_io(disk), "out.journal", NULL, &identity, &journal), "open");
+    journal_close(journal);
+    expect_fine(journal_read(simdisk_io(disk), "out.journal", &state), "read");
+    expect_fine(identity_compare(&state.identity, &identity), "the job cannot go on");
+    journal_state_free(&state);
+    identity_free(&identity);
+    simdisk_free(disk);
+}
+
 /* --- of a job --------------------------------------------------------------------------------- */
 
 /* An entry {location: name} as ONNX has it for a tensor in another file. */
@@ -267,6 +286,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_part_that_differs_is_named),
+        cmocka_unit_test(a_name_that_is_not_utf8_is_the_same_after_a_restart),
         cmocka_unit_test(a_file_that_changed_is_named),
         cmocka_unit_test(an_option_counts_if_it_shapes_the_output),
         cmocka_unit_test(fewer_or_other_inputs_are_named),

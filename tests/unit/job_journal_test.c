@@ -365,13 +365,16 @@ static void a_torn_frame_of_any_content_is_cut_off(void **unused)
 
 /* --- every byte changed ----------------------------------------------------------------------- */
 
-/* Frames that may be lost when byte `place` of a journal of n_steps is another: none, that is,
- * damage is found (-1); or the last one; or, where the line end before the last frame is gone and
- * the two look like one torn line, the last two. */
-static size_t frames_at_risk(const struct bytes *bytes, size_t n_steps, size_t place)
+/* Whether byte `place` lies where a torn write may: in the last frame, or before nothing but attempts.
+ * What is lost then is all from its frame on. */
+static bool is_in_tail(const struct bytes *bytes, size_t n_steps, size_t place, size_t *ret_left)
 {
-    if (place >= bytes->ends[n_steps - 1]) return 1;
-    return place + 1 == bytes->ends[n_steps - 1] ? 2 : 0;
+    size_t frame = 0;
+    while (bytes->ends[frame + 1] <= place) frame++;
+    *ret_left = frame;
+    for (size_t i = frame + 1; i < n_steps; i++)
+        if (steps[i].kind != ATTEMPT) return false;
+    return true;
 }
 
 static void flip(const struct bytes *bytes, size_t n_steps, size_t place, char value)
@@ -388,9 +391,10 @@ static void flip(const struct bytes *bytes, size_t n_steps, size_t place, char v
         expect_error(error, ERROR_CORRUPT, PATH ":", "flip");
         assert_false(found.exists); /* nothing is left in the state, and nothing leaks */
     } else {
-        size_t at_risk = frames_at_risk(bytes, n_steps, place);
-        if (at_risk == 0) fail_msg("byte %zu of %zu steps: damage was not seen", place, n_steps);
-        struct expected expected = state_after(n_steps - at_risk);
+        size_t left;
+        if (!is_in_tail(bytes, n_steps, place, &left))
+            fail_msg("byte %zu of %zu steps: damage was not seen", place, n_steps);
+        struct expected expected = state_after(left);
         const char *what = difference(&found, &expected);
         if (what != NULL) fail_msg("byte %zu of %zu steps: wrong %s", place, n_steps, what);
         journal_state_free(&found);
@@ -637,6 +641,41 @@ static void power_loss_before_the_first_sync_leaves_no_job(void **unused)
     simdisk_free(disk);
 }
 
+/* Attempts are not synced: any of them may be lost, in any order, with the frame behind them. */
+static void power_loss_among_attempts_keeps_what_was_synced(void **unused)
+{
+    (void)unused;
+    for (int has_commit = 0; has_commit < 2; has_commit++) {
+        struct simdisk *disk = simdisk_new();
+        struct journal_state state;
+        struct journal *journal;
+        struct journal_commit commit = {.counts = {.records = 100, .ok = 100},
+                                        .done_in_chunk = 100};
+        write_steps(disk, 3);
+        struct io io = *simdisk_io(disk);
+        expect_fine(journal_read(&io, PATH, &state), "read");
+        expect_fine(journal_open(&io, PATH, &state, NULL, &journal), "open");
+        journal_state_free(&state);
+        for (uint64_t i = 0; i < 100; i++)
+            expect_fine(journal_append_attempt(journal, i), "attempt");
+        io.fdatasync = fail_sync;
+        if (has_commit)
+            expect_error(journal_append_commit(journal, &commit), ERROR_IO, PATH, "commit");
+        journal_close(journal);
+        for (uint64_t seed = 0; seed < 200; seed++) {
+            struct simdisk *other = simdisk_copy(disk);
+            simdisk_crash(other, seed);
+            expect_fine(journal_read(simdisk_io(other), PATH, &state), "after the power loss");
+            assert_int_equal(state.plan.batch, 256);
+            assert_int_equal(state.identity.n, 3);
+            assert_false(state.has_commit);
+            journal_state_free(&state);
+            simdisk_free(other);
+        }
+        simdisk_free(disk);
+    }
+}
+
 /* --- begun anew, written anew ----------------------------------------------------------------- */
 
 static void beginning_anew_forgets_the_job_before(void **unused)
@@ -771,6 +810,7 @@ int main(void)
         cmocka_unit_test(every_call_may_fail_and_the_journal_goes_on),
         cmocka_unit_test(power_loss_in_the_middle_of_a_sync_costs_one_frame),
         cmocka_unit_test(power_loss_before_the_first_sync_leaves_no_job),
+        cmocka_unit_test(power_loss_among_attempts_keeps_what_was_synced),
         cmocka_unit_test(beginning_anew_forgets_the_job_before),
         cmocka_unit_test(a_journal_that_grows_is_written_anew_and_says_the_same),
         cmocka_unit_test(writing_anew_may_fail_at_any_call),

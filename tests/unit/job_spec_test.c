@@ -134,7 +134,7 @@ static void jobs_that_cannot_be_right_are_refused(void **unused)
         {"the model as output",
          {{"model", "@m.onnx"}, {"input", "@a.jsonl"}, {"output", "@m.onnx"}},
          ERROR_USAGE,
-         "is the model"},
+         "is what the job reads"},
         {"one file for output and summary",
          {{"model", "m"}, {"input", "@a.jsonl"}, {"output", "@o"}, {"summary", "@o"}},
          ERROR_USAGE,
