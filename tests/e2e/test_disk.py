@@ -11,10 +11,10 @@ from conftest import IS_SANITIZED, TIDEMILL, leftovers, run, write_jsonl
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 256 KiB; unmounted afterwards."""
+    """A file system of 4 MiB; unmounted afterwards."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder],
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder],
                       capture_output=True).returncode != 0:
         pytest.skip("mounting is not allowed here")
     yield folder
@@ -32,7 +32,7 @@ def test_full_disk_then_room(small_disk, rows, tmp_path, ending):
     command = ["run", "-q", "-m", "echo:width=2", "-i", rows, "-b", 64]
     run(*command, "-o", tmp_path / f"whole.jsonl{ending}", check=0)
     ballast = small_disk / "ballast"
-    ballast.write_bytes(b"x" * (150 << 10 if not ending else 200 << 10))
+    ballast.write_bytes(b"x" * ((4 << 20) - (40 << 10))) # room for a part of the output
     output = small_disk / f"out.jsonl{ending}"
     for _ in range(2):
         result = run(*command, "-o", output, check=3)
