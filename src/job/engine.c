@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* engine.c - the coordinator: the way of a record in one loop. See pipeline.h for who owns what.
  *
- * It never blocks but in runtime_poll, which also wakes for the workers, the writer and a request to
- * stop. A microbatch that fails is halved until the culprit is alone: with one culprit among B rows
+ * It waits in two places: in runtime_poll, which also wakes for the workers, the writer and a request to
+ * stop, and for room in the writer's queue, which closes when the writer fails.
+ * A microbatch that fails is halved until the culprit is alone: with one culprit among B rows
  * that costs at most 2 * ceil(log2 B) further calls, and the other rows are answered. */
 #include "job/engine.h"
 
