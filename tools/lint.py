@@ -22,7 +22,7 @@ FILE_LINES_MAX = 700
 ROOM_LEVELS = {
     "base": 0,
     "format": 1, "io": 1,
-    "plan": 2, "runtime": 2,
+    "plan": 2, "runtime": 2, "cache": 2,
     "cost": 3, "job": 3,
     "cli": 4,
 }

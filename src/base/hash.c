@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hash.c - XXH3 behind our own names, so that the library can be changed in one place. */
+/* hash.c - XXH3 and BLAKE2b behind our own names, so that a library can be changed in one place. */
 #include "base/hash.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include <xxhash.h>
 
@@ -44,4 +45,26 @@ struct digest hash_state_digest(const struct hash_state *state)
 void hash_state_free(struct hash_state *state)
 {
     XXH3_freeState((XXH3_state_t *)state);
+}
+
+/* BLAKE2b (RFC 7693) with a 16-byte result, keyed with the domain. */
+void hash_key_start(struct hash_key *key, struct digest domain)
+{
+    unsigned char bytes[sizeof domain];
+    memcpy(bytes, &domain, sizeof bytes);
+    crypto_generichash_init(&key->state, bytes, sizeof bytes, sizeof(struct digest));
+}
+
+void hash_key_add(struct hash_key *key, const void *data, size_t size)
+{
+    if (size > 0) crypto_generichash_update(&key->state, data, size);
+}
+
+struct digest hash_key_end(struct hash_key *key)
+{
+    struct digest digest;
+    unsigned char bytes[sizeof digest];
+    crypto_generichash_final(&key->state, bytes, sizeof bytes);
+    memcpy(&digest, bytes, sizeof digest);
+    return digest;
 }

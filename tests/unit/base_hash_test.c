@@ -74,6 +74,25 @@ static void text_is_32_digits_with_leading_zeros(void **unused)
     assert_false(digest_equal((struct digest){1, 2}, (struct digest){2, 1}));
 }
 
+/* RFC 7693's function with a 16-byte result and a key of 16 zero bytes, by Python's hashlib.blake2b. */
+static void a_key_is_blake2b_over_all_parts(void **unused)
+{
+    (void)unused;
+    struct hash_key key;
+    struct digest none = {0, 0}, other = {1, 0}, whole;
+    char text[DIGEST_TEXT_BYTES];
+    hash_key_start(&key, none);
+    hash_key_add(&key, "ab", 2);
+    hash_key_add(&key, NULL, 0);
+    hash_key_add(&key, "c", 1);
+    whole = hash_key_end(&key);
+    digest_text(whole, text);
+    expect_text(text, "f36761b4b9aa01eea5e30c035d6abceb", "abc");
+    hash_key_start(&key, other);
+    hash_key_add(&key, "abc", 3);
+    assert_false(digest_equal(hash_key_end(&key), whole));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -81,6 +100,7 @@ int main(void)
         cmocka_unit_test(pieces_give_the_digest_of_the_whole),
         cmocka_unit_test(every_bit_counts),
         cmocka_unit_test(text_is_32_digits_with_leading_zeros),
+        cmocka_unit_test(a_key_is_blake2b_over_all_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
