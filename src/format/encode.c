@@ -255,6 +255,7 @@ void encode_scratch_free(struct encode_scratch *scratch)
     for (size_t i = 0; i < MODEL_VALUES_MAX; i++) free(scratch->string_rows[i]);
     free(scratch->numbers);
     buffer_free(&scratch->cell);
+    buffer_free(&scratch->trimmed);
     free(scratch);
 }
 

@@ -204,8 +204,8 @@ static void push_ready(struct engine *engine, struct microbatch *mb)
 
 static tidemill_error *plan_and_queue(struct engine *engine, struct chunk *chunk)
 {
-    struct plan_limits limits = {.rows_max = engine->config.is_careful ? 1 : engine->config.batch};
-    if (!engine->signature->is_batched) limits.rows_max = 1;
+    struct plan_limits limits = engine->config.limits;
+    if (engine->config.is_careful || !engine->signature->is_batched) limits.rows_max = 1;
     TRY(chunk_plan(chunk, engine->signature, &limits));
     for (struct microbatch *mb = chunk->microbatches; mb != NULL; mb = mb->next_in_chunk)
         if (!is_all_skipped(mb)) push_ready(engine, mb);
@@ -445,7 +445,7 @@ static void observe(struct engine *engine)
     if (observer == NULL || observer->progress == NULL) return;
     struct job_progress progress = {
         .counts = sink_counts(engine->config.sink),
-        .batch = engine->config.batch,
+        .batch = engine->config.limits.rows_max,
         .elapsed_s = now_s - engine->started_s,
         .share_done = engine->share_read,
         .left_s = -1,

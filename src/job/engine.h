@@ -26,7 +26,7 @@ struct engine_config {
     struct runtime *runtime;
     struct sink *sink;
     struct id_set *ids; /* NULL: duplicates are allowed */
-    uint32_t batch;
+    struct plan_limits limits;
     int n_workers;
     bool is_careful;        /* earlier runs died without progress: one record at a time */
     const uint64_t *deadly; /* careful: records in which runs died, one entry a death */

@@ -7,7 +7,8 @@
  *
  *     {"type":"job","version":1,"tidemill":"0.1.0","identity":[["name","value"],...]}  first line
  *     {"type":"start"}                                      a run begins
- *     {"type":"plan","batch":256,"measured":true,"first_chunk":"<digest>","decoder":"x=x\nid=id"}
+ *     {"type":"plan","batch":256,"tokens":[0,..],"call_tokens":0,"padded":false,"measured":true,
+ *         "first_chunk":"<digest>","decoder":"x=x\nid=id"}
  *     {"type":"attempt","record":17}                        not synced; only in careful mode
  *     {"type":"commit","ok":..,"failed":..,"duplicates":..,"chunk":[file,offset,line,index],
  *      "done_in_chunk":..,"output":[file_bytes,plain_bytes,"tail in base64"],"errors":[..],
@@ -222,6 +223,30 @@ static bool read_attempt(yyjson_val *frame, struct journal_state *state)
     return true;
 }
 
+static bool read_limits(yyjson_val *frame, struct plan_limits *ret)
+{
+    yyjson_val *tokens = yyjson_obj_get(frame, "tokens");
+    *ret = (struct plan_limits){
+        .rows_max = (uint32_t)number(frame, "batch"),
+        .call_tokens = (uint32_t)number(frame, "call_tokens"),
+        .is_padded = yyjson_get_bool(yyjson_obj_get(frame, "padded")),
+    };
+    for (size_t i = 0; i < PLAN_CLASSES; i++)
+        ret->tokens_max[i] = (uint32_t)yyjson_get_uint(yyjson_arr_get(tokens, i));
+    return ret->rows_max >= 1 && yyjson_arr_size(tokens) == PLAN_CLASSES;
+}
+
+static bool read_plan(yyjson_val *frame, struct journal_plan *plan)
+{
+    plan->is_set = true;
+    plan->is_measured = yyjson_get_bool(yyjson_obj_get(frame, "measured"));
+    const char *decoder = yyjson_get_str(yyjson_obj_get(frame, "decoder"));
+    free((char *)(uintptr_t)plan->decoder);
+    plan->decoder = strdup(decoder == NULL ? "" : decoder);
+    return plan->decoder != NULL && read_limits(frame, &plan->limits) &&
+           read_digest(yyjson_get_str(yyjson_obj_get(frame, "first_chunk")), &plan->first_chunk);
+}
+
 /* One frame into the state. False: it does not say what a frame of its type says. */
 static bool apply_frame(yyjson_val *frame, struct journal_state *state)
 {
@@ -232,17 +257,7 @@ static bool apply_frame(yyjson_val *frame, struct journal_state *state)
         state->starts_without_commit++;
         return end_of_run(state);
     }
-    if (strcmp(type, "plan") == 0) {
-        state->plan.is_set = true;
-        state->plan.batch = (uint32_t)number(frame, "batch");
-        state->plan.is_measured = yyjson_get_bool(yyjson_obj_get(frame, "measured"));
-        const char *decoder = yyjson_get_str(yyjson_obj_get(frame, "decoder"));
-        free((char *)(uintptr_t)state->plan.decoder);
-        state->plan.decoder = strdup(decoder == NULL ? "" : decoder);
-        return state->plan.batch >= 1 && state->plan.decoder != NULL &&
-               read_digest(yyjson_get_str(yyjson_obj_get(frame, "first_chunk")),
-                           &state->plan.first_chunk);
-    }
+    if (strcmp(type, "plan") == 0) return read_plan(frame, &state->plan);
     if (strcmp(type, "attempt") == 0) return read_attempt(frame, state);
     if (strcmp(type, "commit") == 0) return read_commit(frame, state);
     if (strcmp(type, "final") == 0 || strcmp(type, "published") == 0) {
@@ -547,10 +562,15 @@ tidemill_error *journal_append_plan(struct journal *journal, const struct journa
 {
     char digest[DIGEST_TEXT_BYTES];
     digest_text(plan->first_chunk, digest);
-    buffer_printf(
-        begin_frame(journal),
-        "{\"type\":\"plan\",\"batch\":%u,\"measured\":%s,\"first_chunk\":\"%s\",\"decoder\":",
-        plan->batch, plan->is_measured ? "true" : "false", digest);
+    buffer_printf(begin_frame(journal), "{\"type\":\"plan\",\"batch\":%u,\"tokens\":[",
+                  plan->limits.rows_max);
+    for (size_t i = 0; i < PLAN_CLASSES; i++)
+        buffer_printf(&journal->json, i == 0 ? "%u" : ",%u", plan->limits.tokens_max[i]);
+    buffer_printf(&journal->json,
+                  "],\"call_tokens\":%u,\"padded\":%s,\"measured\":%s,\"first_chunk\":\"%s\","
+                  "\"decoder\":",
+                  plan->limits.call_tokens, plan->limits.is_padded ? "true" : "false",
+                  plan->is_measured ? "true" : "false", digest);
     const char *decoder = plan->decoder == NULL ? "" : plan->decoder;
     format_json_string(&journal->json, decoder, strlen(decoder));
     buffer_byte(&journal->json, '}');

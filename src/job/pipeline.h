@@ -16,6 +16,7 @@
 
 #include "format/format.h"
 #include "job/job.h"
+#include "job/padding.h"
 #include "plan/plan.h"
 #include "runtime/runtime.h"
 
@@ -43,10 +44,11 @@ struct chunk {
     size_t records_capacity;
     struct arena arena; /* what decoding and planning allocate */
     struct tensor_area area;
-    size_t area_offset;    /* of area.base in the shared region */
-    uint64_t number;       /* 0, 1, ... in input order */
-    tidemill_error *error; /* decoding it failed as a whole: out of memory */
-    double share_read;     /* of the input when this chunk had been read; negative: not known */
+    size_t area_offset;            /* of area.base in the shared region */
+    const struct padding *padding; /* the job's; borrowed */
+    uint64_t number;               /* 0, 1, ... in input order */
+    tidemill_error *error;         /* decoding it failed as a whole: out of memory */
+    double share_read; /* of the input when this chunk had been read; negative: not known */
 
     /* the coordinator's */
     struct plan plan;
@@ -84,21 +86,27 @@ struct piece {
     bool is_chunk_done; /* the chunk goes back to the reader after this */
 };
 
+/* `padding` is borrowed; it need not be filled yet. */
 tidemill_error *chunk_new(const struct shared_region *region, size_t offset, size_t size,
-                          size_t n_inputs, struct chunk **ret);
+                          size_t n_inputs, const struct padding *padding, struct chunk **ret);
 /* Makes it ready to be filled again; gives large shared memory back to the system. */
 void chunk_recycle(struct chunk *chunk, const struct shared_region *region);
 void chunk_free(struct chunk *chunk);
 /* All records into tensors; failures are marked in the records. */
 tidemill_error *chunk_decode(struct chunk *chunk, const struct decoder *decoder,
                              struct decode_scratch *scratch);
+/* The rows that can be run, for the planner; they lie in the chunk's arena. */
+tidemill_error *chunk_rows(struct chunk *chunk, const struct model_signature *signature,
+                           struct plan_row **ret_rows, size_t *ret_n);
 /* The rows that can be run, planned into microbatches (linked in order at chunk->microbatches). */
 tidemill_error *chunk_plan(struct chunk *chunk, const struct model_signature *signature,
                            const struct plan_limits *limits);
 
-/* `rows` of `chunk` as tensors for one call: in place where they lie side by side and need no
- * padding, else copied into the slot. Fills n_inputs entries of `inputs`. `rows_padded` >= n_rows
- * repeats the last row. */
+/* `rows` of `chunk` as tensors for one call: in place where they lie side by side and are of one
+ * length, else copied into the slot, shorter ones padded. Fills n_inputs entries of `inputs`.
+ * `rows_padded` >= n_rows repeats the last row. */
+/* Length of a decoded record along the padded dimension; 0 where nothing is padded. */
+uint32_t record_length(const struct record *record, const struct padding *padding);
 tidemill_error *microbatch_inputs(const struct microbatch *microbatch,
                                   const struct model_signature *signature,
                                   const struct shared_region *region, uint32_t rows_padded,

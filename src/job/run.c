@@ -52,6 +52,8 @@ struct run {
     size_t template_size;
     struct string_list labels;
     enum format output_format;
+    struct padding padding;
+    bool is_dynamic; /* records may differ in shape */
     struct decoder *decoder;
     struct encoder *encoder;
     struct sink *sink;
@@ -84,7 +86,7 @@ static void tell_complete(struct run *run)
     summary->counts = run->state.commit.counts;
     summary->wall_s = run->state.commit.wall_s;
     summary->cpu_s = run->state.commit.cpu_s;
-    summary->batch = run->state.plan.batch;
+    summary->batch = run->state.plan.limits.rows_max;
     summary->is_batch_measured = run->state.plan.is_measured;
 }
 
@@ -166,7 +168,8 @@ static tidemill_error *open_model(struct run *run)
         .wake_fd = run->stop->wake_fd,
     };
     TRY(runtime_open(&options, &run->resources.region, &run->runtime));
-    return resources_make_chunks(&run->resources, runtime_signature(run->runtime)->n_inputs);
+    return resources_make_chunks(&run->resources, runtime_signature(run->runtime)->n_inputs,
+                                 &run->padding);
 }
 
 /* --- formats ----------------------------------------------------------------------------------------------- */
@@ -237,6 +240,7 @@ static tidemill_error *make_encoder(struct run *run)
         .n_keep = spec->keep_all ? 0 : spec->keep.n,
         .keep_all = spec->keep_all,
         .schema = source_schema(run->source),
+        .padded_dims = run->padding.output_dims,
     };
     return encoder_new(&config, &run->encoder);
 }
@@ -260,6 +264,8 @@ static tidemill_error *open_input(struct run *run)
     TRY(source_read_chunk(run->source, &run->resources.chunks[0]->raw));
     run->resources.chunks[0]->share_read = source_progress(run->source);
     TRY(make_decoder(run));
+    run->is_dynamic = signature_has_dynamic_row(runtime_signature(run->runtime));
+    TRY(padding_decide(spec, runtime_signature(run->runtime), 0, &run->padding));
     return make_encoder(run);
 }
 
@@ -282,7 +288,7 @@ static void start_hosts(struct run *run, double model_s)
         runtime_want_hosts(run->runtime, (int)MIN(model_s / HOST_WORTH_S, 1e6) + 1);
 }
 
-static tidemill_error *measure_batch(struct run *run)
+static struct calibration calibration_of(struct run *run)
 {
     const struct chunk *first = run->resources.chunks[0];
     struct calibration calibration = {
@@ -298,17 +304,50 @@ static tidemill_error *measure_batch(struct run *run)
         calibration.records_total = (double)first->raw.n_records;
     else if (first->share_read > 0)
         calibration.records_total = (double)first->raw.n_records / first->share_read;
+    return calibration;
+}
+
+static tidemill_error *measure_limits(struct run *run)
+{
+    struct calibration calibration = calibration_of(run);
+    struct plan_limits *limits = &run->plan.limits;
     double rate_rows_s;
-    TRY(calibrate_batch(&calibration, &run->plan.batch, &rate_rows_s));
+    if (run->is_dynamic)
+        TRY(calibrate_tokens(&calibration, limits, &rate_rows_s));
+    else
+        TRY(calibrate_batch(&calibration, &limits->rows_max, &rate_rows_s));
     run->plan.is_measured = rate_rows_s > 0;
     if (run->plan.is_measured) start_hosts(run, calibration.records_total / rate_rows_s);
     return NULL;
 }
 
-/* The batch size: given, forced by the model, remembered by the journal, or measured now. */
+/* How large microbatches are: given, forced by the model, or measured now. Where records vary in
+ * length they are counted in tokens; a batch size that is given bounds the rows as well. */
+static tidemill_error *decide_limits(struct run *run)
+{
+    const struct job_spec *spec = run->spec;
+    const struct model_signature *signature = runtime_signature(run->runtime);
+    struct plan_limits *limits = &run->plan.limits;
+    *limits = (struct plan_limits){.rows_max = 1, .is_padded = run->padding.is_on};
+    if (!signature->is_batched) return NULL;
+    bool is_measured = spec->batch == 0 && !(run->is_dynamic && spec->tokens_max > 0);
+    if (run->is_dynamic) limits->rows_max = CHUNK_ROWS;
+    if (spec->batch > 0) limits->rows_max = (uint32_t)spec->batch;
+    for (size_t i = 0; i < PLAN_CLASSES; i++) limits->tokens_max[i] = (uint32_t)spec->tokens_max;
+    if (signature->batch_fixed > 0) {
+        limits->rows_max = (uint32_t)signature->batch_fixed;
+        if (spec->batch > 0 && spec->batch != signature->batch_fixed)
+            log_event(LOG_WARNING,
+                      "the model takes exactly %lld records a call; --batch %lld is not used",
+                      (long long)signature->batch_fixed, (long long)spec->batch);
+        return NULL;
+    }
+    return is_measured ? measure_limits(run) : NULL;
+}
+
+/* Remembered by the journal, or decided now. */
 static tidemill_error *decide_plan(struct run *run)
 {
-    const struct model_signature *signature = runtime_signature(run->runtime);
     const struct buffer *bytes = &run->resources.chunks[0]->raw.bytes;
     struct digest first_chunk = hash_bytes(bytes->data, bytes->size);
     if (run->state.plan.is_set) {
@@ -317,28 +356,23 @@ static tidemill_error *decide_plan(struct run *run)
         return error_new(ERROR_CHANGED, "the input begins with other records than when this job "
                                         "was begun; use --force to start anew");
     }
-    run->plan = (struct journal_plan){.is_set = true,
-                                      .first_chunk = first_chunk,
-                                      .batch = 1,
-                                      .decoder = decoder_description(run->decoder)};
-    if (signature->batch_fixed > 0)
-        run->plan.batch = (uint32_t)signature->batch_fixed;
-    else if (run->spec->batch > 0)
-        run->plan.batch = (uint32_t)run->spec->batch;
-    else if (signature->is_batched)
-        TRY(measure_batch(run));
-    if (signature->batch_fixed > 0 && run->spec->batch > 0 &&
-        run->spec->batch != signature->batch_fixed)
-        log_event(LOG_WARNING,
-                  "the model takes exactly %lld records a call; --batch %lld is not used",
-                  (long long)signature->batch_fixed, (long long)run->spec->batch);
-    return NULL;
+    run->plan = (struct journal_plan){
+        .is_set = true,
+        .first_chunk = first_chunk,
+        .decoder = decoder_description(run->decoder),
+    };
+    return decide_limits(run);
 }
 
 /* Chunks of whole microbatches; a function of the batch size alone. */
-static uint32_t chunk_rows(uint32_t batch)
+static void set_chunk_rows(struct run *run)
 {
-    return batch >= CHUNK_ROWS ? batch : CHUNK_ROWS / batch * batch;
+    uint32_t batch = run->plan.limits.rows_max;
+    if (run->is_dynamic)
+        source_set_chunk_rows(run->source, MAX(batch, CHUNK_ROWS), 1);
+    else
+        source_set_chunk_rows(run->source, batch >= CHUNK_ROWS ? batch : CHUNK_ROWS / batch * batch,
+                              batch);
 }
 
 static tidemill_error *begin_journal(struct run *run)
@@ -385,7 +419,7 @@ static tidemill_error *reopen_at(struct run *run, const struct source_position *
     source_close(run->source);
     run->source = NULL;
     TRY(source_open(run->io, &run->source_config, position, &run->source));
-    source_set_chunk_rows(run->source, chunk_rows(run->plan.batch), run->plan.batch);
+    set_chunk_rows(run);
     return next_first_chunk(run);
 }
 
@@ -453,7 +487,7 @@ static tidemill_error *run_engine(struct run *run)
         .runtime = run->runtime,
         .sink = run->sink,
         .ids = run->ids,
-        .batch = run->plan.batch,
+        .limits = run->plan.limits,
         .n_workers = run->resources.n_workers,
         .is_careful = is_careful,
         .deadly = run->state.deadly,
@@ -468,7 +502,7 @@ static tidemill_error *prepare(struct run *run)
     TRY(open_input(run));
     TRY(decode_first_chunk(run));
     TRY(decide_plan(run));
-    source_set_chunk_rows(run->source, chunk_rows(run->plan.batch), run->plan.batch);
+    set_chunk_rows(run);
     if (run->spec->duplicate_ids != 0 && (run->ids = id_set_new()) == NULL) return error_memory();
     TRY(begin_journal(run));
     if (run->state.has_commit) TRY(skip_to_commit(run));
@@ -521,7 +555,7 @@ static void fill_summary(struct run *run)
     if (run->sink != NULL) {
         summary->counts = sink_counts(run->sink);
         summary->records_this_run = summary->counts.records - run->state.commit.counts.records;
-        summary->batch = run->plan.batch;
+        summary->batch = run->plan.limits.rows_max;
         summary->is_batch_measured = run->plan.is_measured;
         sink_times(run->sink, &summary->wall_s, &summary->cpu_s);
     }

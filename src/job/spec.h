@@ -19,6 +19,7 @@ struct job_spec {
     char *id_field;
     struct string_list maps;
     char *template_path;
+    struct string_list pads;
     int64_t record_bytes_max;
     /* output */
     char *output;
@@ -39,9 +40,10 @@ struct job_spec {
     int64_t timeout_ms;
     bool is_isolated;
     /* running */
-    int64_t batch;     /* 0: measured */
-    int64_t instances; /* 0: auto */
-    int64_t threads;   /* 0: auto */
+    int64_t batch;      /* 0: measured */
+    int64_t tokens_max; /* of a microbatch; 0: measured */
+    int64_t instances;  /* 0: auto */
+    int64_t threads;    /* 0: auto */
     int64_t memory_bytes;
     int64_t checkpoint_ms;
     char *max_errors;

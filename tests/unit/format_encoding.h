@@ -127,7 +127,7 @@ static inline enum error_code encoding_append(struct encoding *encoding,
     while (record.n_kept < 4 && row->kept[record.n_kept].key.data != NULL) record.n_kept++;
     enum error_code code =
         encoder_set_values(encoding->encoder, encoding->scratch, row->values, VALUES_MAX,
-                           row->n_rows == 0 ? 1 : row->n_rows, ret_message);
+                           row->n_rows == 0 ? 1 : row->n_rows, NULL, ret_message);
     if (code != ERROR_OK) return code;
     return encoder_append_row(encoding->encoder, encoding->scratch, &record, row->row,
                               &encoding->out, ret_message);
