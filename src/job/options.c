@@ -301,39 +301,7 @@ static void *member(struct job_spec *spec, const struct option *option)
     return (char *)spec + option->offset;
 }
 
-/* --- numbers with units ------------------------------------------------------------------------- */
-
-struct unit {
-    const char *name;
-    double factor;
-};
-
-static const struct unit size_units[] = {
-    {"", 1},           {"B", 1},       {"K", 1024},         {"KB", 1e3},
-    {"KiB", 1024},     {"M", 1048576}, {"MB", 1e6},         {"MiB", 1048576},
-    {"G", 1073741824}, {"GB", 1e9},    {"GiB", 1073741824},
-};
-static const struct unit duration_units[] = {
-    {"", 1e3}, {"ms", 1}, {"s", 1e3}, {"m", 6e4}, {"min", 6e4}, {"h", 3.6e6},
-};
-
-/* "1.5GiB" -> bytes. False: not a number with one of the units. */
-static bool parse_with_unit(const char *text, const struct unit *units, size_t n_units,
-                            int64_t *ret)
-{
-    char *end;
-    if (!isdigit((unsigned char)text[0]) && text[0] != '.') return false;
-    double number = strtod(text, &end);
-    while (*end == ' ') end++;
-    for (size_t i = 0; i < n_units; i++) {
-        if (strcasecmp(end, units[i].name) != 0) continue;
-        double value = number * units[i].factor;
-        if (!(value >= 0 && value < 9e18)) return false;
-        *ret = (int64_t)llround(value);
-        return true;
-    }
-    return false;
-}
+/* --- numbers ------------------------------------------------------------------------------------ */
 
 static bool parse_count(const struct option *option, const char *text, int64_t *ret)
 {
@@ -353,10 +321,9 @@ static tidemill_error *set_number(struct job_spec *spec, const struct option *op
                                   const char *text, const char *origin)
 {
     int64_t value = 0;
-    bool is_valid = option->type == OPTION_COUNT ? parse_count(option, text, &value)
-                    : option->type == OPTION_SIZE
-                        ? parse_with_unit(text, size_units, COUNT_OF(size_units), &value)
-                        : parse_with_unit(text, duration_units, COUNT_OF(duration_units), &value);
+    bool is_valid = option->type == OPTION_COUNT  ? parse_count(option, text, &value)
+                    : option->type == OPTION_SIZE ? size_parse(text, &value)
+                                                  : duration_parse(text, &value);
     if (!is_valid)
         return error_new(ERROR_USAGE, "%s: '%s' is not %s", origin, text,
                          option->type == OPTION_COUNT
