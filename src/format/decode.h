@@ -52,6 +52,8 @@ struct record {
     struct record_input *inputs; /* n_inputs of the signature; in the arena */
     struct kept_field *kept;
     size_t n_kept;
+    struct slice text[2];
+    uint32_t n_texts;
 };
 
 /* Where input rows are written. Each input has its own stretch of input_capacity bytes, so that rows

@@ -63,10 +63,13 @@ struct row_lengths {
 enum error_code encoder_set_values(const struct encoder *encoder, struct encode_scratch *scratch,
                                    const struct value *values, size_t n_values, uint32_t n_rows,
                                    const struct row_lengths *lengths, const char **ret_message);
-/* Appends row `row` of the values as the answer of `record`. On an error code nothing is appended. */
-enum error_code encoder_append_row(const struct encoder *encoder, struct encode_scratch *scratch,
-                                   const struct record *record, uint32_t row, struct buffer *out,
-                                   const char **ret_message);
+/* A record's line (row) is a head, which is the record's own, and an answer, which is the same for
+ * every record with the same input: id and kept fields, then the outputs of row `row` of the values
+ * and the line's end. Arrays have no head. On an error code nothing is appended. */
+enum error_code encoder_append_head(const struct encoder *encoder, const struct record *record,
+                                    struct buffer *out);
+enum error_code encoder_append_answer(const struct encoder *encoder, struct encode_scratch *scratch,
+                                      uint32_t row, struct buffer *out, const char **ret_message);
 /* What stands in the output for a failed record: nothing in JSONL and CSV; in .npy and .npz, where
  * rows are counted, a row of NaN (floats) or zeros. */
 void encoder_append_failed(const struct encoder *encoder, struct buffer *out);

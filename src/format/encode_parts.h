@@ -90,7 +90,7 @@ enum error_code check_numbers(const struct encoder *encoder, struct encode_scrat
                               const double *numbers, size_t count);
 bool has_post(const struct post *post);
 
-/* Appends ,"name":value or the picks. Errors as in encoder_append_row. */
+/* Appends ,"name":value or the picks. Errors as in encoder_append_answer. */
 enum error_code json_append_output(const struct encoder *encoder, struct encode_scratch *scratch,
                                    size_t i, uint32_t row, struct buffer *out);
 /* Appends the value alone, as JSON. */
@@ -99,8 +99,10 @@ enum error_code json_append_value(const struct encoder *encoder, struct encode_s
 void json_append_label(const struct encoder *encoder, uint32_t place, struct buffer *out);
 
 void csv_begin(const struct encoder *encoder, struct buffer *out);
-enum error_code csv_append_record(const struct encoder *encoder, struct encode_scratch *scratch,
-                                  const struct record *record, uint32_t row, struct buffer *out);
+enum error_code csv_append_head(const struct encoder *encoder, const struct record *record,
+                                struct buffer *out);
+enum error_code csv_append_answer(const struct encoder *encoder, struct encode_scratch *scratch,
+                                  uint32_t row, struct buffer *out);
 
 tidemill_error *array_plan_output(struct output_plan *plan);
 void array_header(const struct output_plan *plan, uint64_t n_rows, struct buffer *out);

@@ -62,3 +62,21 @@ tidemill_error *calibrate_batch(const struct calibration *calibration, uint32_t 
     *ret_rate_rows_s = climb.best_rate_rows_s;
     return NULL;
 }
+
+tidemill_error *calibrate_rate(const struct calibration *calibration,
+                               const struct plan_limits *limits, double *ret_rate_rows_s)
+{
+    struct chunk *chunk = calibration->chunk;
+    struct plan plan = chunk->plan;
+    struct measurement result = {0};
+    *ret_rate_rows_s = 0;
+    TRY(chunk_plan(chunk, runtime_signature(calibration->runtime), limits));
+    struct microbatch *first = chunk->microbatches;
+    chunk->microbatches = NULL; /* arena memory, nothing else hangs on it */
+    chunk->plan = plan;
+    if (first == NULL || chunk->raw.n_records < ROWS_WORTH_MEASURING) return NULL;
+    TRY(measure_microbatch(calibration, first, 0, &result)); /* loads what the first call loads */
+    if (result.is_usable) TRY(measure_microbatch(calibration, first, 0, &result));
+    if (result.is_usable) *ret_rate_rows_s = (double)result.rows / MAX(result.seconds, 1e-9);
+    return NULL;
+}

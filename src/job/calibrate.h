@@ -14,4 +14,8 @@ tidemill_error *calibrate_batch(const struct calibration *calibration, uint32_t 
 tidemill_error *calibrate_tokens(const struct calibration *calibration, struct plan_limits *limits,
                                  double *ret_rate_rows_s);
 
+/* Records a second of one model process with microbatches as they are planned; 0: not known. */
+tidemill_error *calibrate_rate(const struct calibration *calibration,
+                               const struct plan_limits *limits, double *ret_rate_rows_s);
+
 #endif

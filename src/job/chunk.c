@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* chunk.c - a chunk's life: filled, decoded, planned, its answers encoded, used again. */
-#include "job/pipeline.h"
+#include "job/reuse.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -68,19 +68,25 @@ static tidemill_error *reserve_records(struct chunk *chunk)
     return chunk->records == NULL ? error_memory() : NULL;
 }
 
+static void decode_record(struct chunk *chunk, uint32_t index, const struct decoder *decoder,
+                          struct decode_scratch *scratch, const struct reuse *reuse)
+{
+    struct chunk_record *record = &chunk->records[index];
+    *record = (struct chunk_record){.state = RECORD_PENDING};
+    decoder_decode(decoder, scratch, &chunk->raw.records[index], &chunk->area, &chunk->arena,
+                   &record->decoded);
+    if (record->decoded.error == ERROR_OK && reuse != NULL) reuse_look(reuse, chunk, index);
+    if (record->decoded.error == ERROR_OK) return;
+    record->state = RECORD_FAILED;
+    record->is_finished = true;
+}
+
 tidemill_error *chunk_decode(struct chunk *chunk, const struct decoder *decoder,
-                             struct decode_scratch *scratch)
+                             struct decode_scratch *scratch, const struct reuse *reuse)
 {
     TRY(reserve_records(chunk));
-    for (size_t i = 0; i < chunk->raw.n_records; i++) {
-        struct chunk_record *record = &chunk->records[i];
-        decoder_decode(decoder, scratch, &chunk->raw.records[i], &chunk->area, &chunk->arena,
-                       &record->decoded);
-        record->state = record->decoded.error == ERROR_OK ? RECORD_PENDING : RECORD_FAILED;
-        record->is_finished = record->state == RECORD_FAILED;
-        record->text = NULL;
-        record->size = 0;
-    }
+    for (uint32_t i = 0; i < chunk->raw.n_records; i++)
+        decode_record(chunk, i, decoder, scratch, reuse);
     return NULL;
 }
 
@@ -125,7 +131,7 @@ tidemill_error *chunk_rows(struct chunk *chunk, const struct model_signature *si
     size_t n = 0;
     for (size_t i = 0; i < chunk->raw.n_records; i++) {
         const struct chunk_record *record = &chunk->records[i];
-        if (record->state == RECORD_FAILED) continue;
+        if (record->is_copy || (record->state == RECORD_FAILED && !record->was_run)) continue;
         rows[n++] = is_dynamic
                         ? plan_row_of(record, (uint32_t)i, chunk->padding, signature->n_inputs)
                         : (struct plan_row){.index = (uint32_t)i, .length = 1, .shape_key = 0};

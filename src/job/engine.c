@@ -188,10 +188,10 @@ static void skip_done(struct chunk *chunk, size_t n_done)
     chunk->n_finished_prefix = chunk->n_released = MIN(n_done, chunk->raw.n_records);
 }
 
-static bool is_all_skipped(const struct microbatch *mb)
+static bool is_all_done(const struct microbatch *mb)
 {
     for (uint32_t r = 0; r < mb->n_rows; r++)
-        if (mb->chunk->records[mb->rows[r]].state != RECORD_SKIPPED) return false;
+        if (mb->chunk->records[mb->rows[r]].state == RECORD_PENDING) return false;
     return true;
 }
 
@@ -202,13 +202,30 @@ static void push_ready(struct engine *engine, struct microbatch *mb)
     engine->ready_last = &mb->next_ready;
 }
 
+static void count_work(const struct microbatch *mb, struct engine_work *work)
+{
+    uint64_t longest = 0, tokens = 0;
+    for (uint32_t r = 0; r < mb->n_rows; r++) {
+        uint32_t length =
+            record_length(&mb->chunk->records[mb->rows[r]].decoded, mb->chunk->padding);
+        longest = MAX(longest, (uint64_t)length);
+        tokens += length;
+    }
+    work->rows += mb->n_rows;
+    work->tokens += tokens;
+    work->padded_tokens += longest * mb->n_rows;
+}
+
 static tidemill_error *plan_and_queue(struct engine *engine, struct chunk *chunk)
 {
     struct plan_limits limits = engine->config.limits;
     if (engine->config.is_careful || !engine->signature->is_batched) limits.rows_max = 1;
     TRY(chunk_plan(chunk, engine->signature, &limits));
-    for (struct microbatch *mb = chunk->microbatches; mb != NULL; mb = mb->next_in_chunk)
-        if (!is_all_skipped(mb)) push_ready(engine, mb);
+    for (struct microbatch *mb = chunk->microbatches; mb != NULL; mb = mb->next_in_chunk) {
+        if (is_all_done(mb)) continue;
+        push_ready(engine, mb);
+        count_work(mb, engine->config.work);
+    }
     *engine->last = chunk;
     engine->last = &chunk->next;
     return NULL;
@@ -224,7 +241,9 @@ static tidemill_error *admit_chunk(struct engine *engine, struct chunk *chunk)
     bool is_first = chunk->number == engine->config.first_chunk_number;
     if (engine->config.ids != NULL) TRY(refuse_duplicates(engine, chunk));
     if (engine->config.is_careful) refuse_poison(engine, chunk);
-    if (is_first) skip_done(chunk, engine->config.skip_in_first_chunk);
+    size_t n_done = is_first ? engine->config.skip_in_first_chunk : 0;
+    if (engine->config.reuse != NULL) TRY(reuse_admit(engine->config.reuse, chunk, n_done));
+    skip_done(chunk, n_done);
     TRY(plan_and_queue(engine, chunk));
     engine->next_chunk_number++;
     engine->share_read = chunk->share_read;
@@ -327,14 +346,20 @@ static tidemill_error *halve(struct engine *engine, struct microbatch *mb)
     return NULL;
 }
 
+/* Nothing more will happen to the record; who waits for its answer gets it. */
+static tidemill_error *finish_record(struct engine *engine, struct chunk *chunk, uint32_t index)
+{
+    chunk->records[index].is_finished = true;
+    return engine->config.reuse != NULL ? reuse_settle(engine->config.reuse, chunk, index) : NULL;
+}
+
 static tidemill_error *blame(struct engine *engine, struct microbatch *mb, enum error_code code,
                              const char *message)
 {
     if (mb->n_rows > 1) return halve(engine, mb);
     struct chunk_record *record = &mb->chunk->records[mb->rows[0]];
     if (record->state == RECORD_PENDING) fail_record(mb->chunk, record, code, message);
-    record->is_finished = true;
-    return NULL;
+    return finish_record(engine, mb->chunk, mb->rows[0]);
 }
 
 static tidemill_error *take_answer(struct engine *engine, struct runtime_done *done)
@@ -369,9 +394,10 @@ static tidemill_error *poll_runtime(struct engine *engine)
     return error;
 }
 
-static void finish_rows(struct microbatch *mb)
+static tidemill_error *finish_rows(struct engine *engine, struct microbatch *mb)
 {
-    for (uint32_t r = 0; r < mb->n_rows; r++) mb->chunk->records[mb->rows[r]].is_finished = true;
+    for (uint32_t r = 0; r < mb->n_rows; r++) TRY(finish_record(engine, mb->chunk, mb->rows[r]));
+    return NULL;
 }
 
 static tidemill_error *take_encoded(struct engine *engine)
@@ -383,7 +409,7 @@ static tidemill_error *take_encoded(struct engine *engine)
         free_slot(engine, mb);
         if (mb->code == ERROR_MEMORY) return error_memory();
         if (mb->code == ERROR_OK)
-            finish_rows(mb);
+            TRY(finish_rows(engine, mb));
         else
             TRY(blame(engine, mb, mb->code, mb->message));
     }
@@ -508,6 +534,7 @@ static tidemill_error *start_threads(struct engine *engine)
         .n_threads = engine->config.n_workers,
         .decoder = engine->config.decoder,
         .encoder = engine->config.encoder,
+        .reuse = engine->config.reuse,
         .decoded = engine->decoded,
         .encoded = engine->encoded,
         .wake_fd = engine->config.stop->wake_fd,

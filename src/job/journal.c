@@ -8,11 +8,11 @@
  *     {"type":"job","version":1,"tidemill":"0.1.0","identity":[["name","value"],...]}  first line
  *     {"type":"start"}                                      a run begins
  *     {"type":"plan","batch":256,"tokens":[0,..],"call_tokens":0,"padded":false,"measured":true,
- *         "first_chunk":"<digest>","decoder":"x=x\nid=id"}
+ *      "dedup":false,"first_chunk":"<digest>","decoder":"x=x\nid=id"}
  *     {"type":"attempt","record":17}                        not synced; only in careful mode
- *     {"type":"commit","ok":..,"failed":..,"duplicates":..,"chunk":[file,offset,line,index],
- *      "done_in_chunk":..,"output":[file_bytes,plain_bytes,"tail in base64"],"errors":[..],
- *      "wall_s":..,"cpu_s":..}
+ *     {"type":"commit","ok":..,"failed":..,"duplicates":..,"reused":..,"cached":..,
+ *      "chunk":[file,offset,line,index],"done_in_chunk":..,
+ *      "output":[file_bytes,plain_bytes,"tail in base64"],"errors":[..],"wall_s":..,"cpu_s":..}
  *     {"type":"final","output_bytes":..,"errors_bytes":..}  everything is complete and synced
  *     {"type":"published","output_bytes":..,"errors_bytes":..}  and bears its name
  *
@@ -186,6 +186,8 @@ static bool read_commit(yyjson_val *frame, struct journal_state *state)
     commit->counts.ok = number(frame, "ok");
     commit->counts.failed = number(frame, "failed");
     commit->counts.duplicates = number(frame, "duplicates");
+    commit->counts.reused = number(frame, "reused");
+    commit->counts.cached = number(frame, "cached");
     commit->counts.records = commit->counts.ok + commit->counts.failed;
     commit->chunk = (struct source_position){
         .file = (uint32_t)element(chunk, 0),
@@ -240,6 +242,7 @@ static bool read_plan(yyjson_val *frame, struct journal_plan *plan)
 {
     plan->is_set = true;
     plan->is_measured = yyjson_get_bool(yyjson_obj_get(frame, "measured"));
+    plan->is_deduped = yyjson_get_bool(yyjson_obj_get(frame, "dedup"));
     const char *decoder = yyjson_get_str(yyjson_obj_get(frame, "decoder"));
     free((char *)(uintptr_t)plan->decoder);
     plan->decoder = strdup(decoder == NULL ? "" : decoder);
@@ -566,11 +569,12 @@ tidemill_error *journal_append_plan(struct journal *journal, const struct journa
                   plan->limits.rows_max);
     for (size_t i = 0; i < PLAN_CLASSES; i++)
         buffer_printf(&journal->json, i == 0 ? "%u" : ",%u", plan->limits.tokens_max[i]);
-    buffer_printf(&journal->json,
-                  "],\"call_tokens\":%u,\"padded\":%s,\"measured\":%s,\"first_chunk\":\"%s\","
-                  "\"decoder\":",
-                  plan->limits.call_tokens, plan->limits.is_padded ? "true" : "false",
-                  plan->is_measured ? "true" : "false", digest);
+    buffer_printf(
+        &journal->json,
+        "],\"call_tokens\":%u,\"padded\":%s,\"measured\":%s,\"dedup\":%s,\"first_chunk\":\"%s\","
+        "\"decoder\":",
+        plan->limits.call_tokens, plan->limits.is_padded ? "true" : "false",
+        plan->is_measured ? "true" : "false", plan->is_deduped ? "true" : "false", digest);
     const char *decoder = plan->decoder == NULL ? "" : plan->decoder;
     format_json_string(&journal->json, decoder, strlen(decoder));
     buffer_byte(&journal->json, '}');
@@ -598,12 +602,14 @@ static void append_spool(struct buffer *json, const char *name,
 tidemill_error *journal_append_commit(struct journal *journal, const struct journal_commit *commit)
 {
     struct buffer *json = begin_frame(journal);
-    buffer_printf(
-        json,
-        "{\"type\":\"commit\",\"ok\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"duplicates\":%" PRIu64
-        ",\"chunk\":[%u,%" PRIu64 ",%" PRIu64 ",%" PRIu64 "],\"done_in_chunk\":%" PRIu64,
-        commit->counts.ok, commit->counts.failed, commit->counts.duplicates, commit->chunk.file,
-        commit->chunk.offset, commit->chunk.line, commit->chunk.index, commit->done_in_chunk);
+    buffer_printf(json,
+                  "{\"type\":\"commit\",\"ok\":%" PRIu64 ",\"failed\":%" PRIu64
+                  ",\"duplicates\":%" PRIu64 ",\"reused\":%" PRIu64 ",\"cached\":%" PRIu64
+                  ",\"chunk\":[%u,%" PRIu64 ",%" PRIu64 ",%" PRIu64 "],\"done_in_chunk\":%" PRIu64,
+                  commit->counts.ok, commit->counts.failed, commit->counts.duplicates,
+                  commit->counts.reused, commit->counts.cached, commit->chunk.file,
+                  commit->chunk.offset, commit->chunk.line, commit->chunk.index,
+                  commit->done_in_chunk);
     append_spool(json, "output", &commit->output);
     append_spool(json, "errors", &commit->errors);
     buffer_printf(json, ",\"wall_s\":%.3f,\"cpu_s\":%.3f}", commit->wall_s, commit->cpu_s);

@@ -30,6 +30,7 @@ struct journal_plan {
     bool is_set;
     struct plan_limits limits;
     bool is_measured;
+    bool is_deduped;           /* equal inputs run once */
     struct digest first_chunk; /* of the raw bytes of the input's first chunk */
     const char *decoder;       /* what was decided on fields: decoder_description. May be NULL */
 };

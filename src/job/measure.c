@@ -16,9 +16,12 @@ static tidemill_error *call_model(const struct calibration *c, struct microbatch
     struct runtime_done done;
     size_t n_done = 0;
     mb->slot = c->slot;
-    TRY(microbatch_inputs(mb, signature, c->region, mb->n_rows, inputs));
+    uint32_t rows = signature->is_batched && signature->batch_fixed > 0
+                        ? (uint32_t)signature->batch_fixed
+                        : mb->n_rows;
+    TRY(microbatch_inputs(mb, signature, c->region, rows, inputs));
     struct runtime_work work = {
-        .n_rows = mb->n_rows,
+        .n_rows = rows,
         .inputs = inputs,
         .output_offset = c->slot->output_offset,
         .output_capacity = c->slot->output_capacity,

@@ -135,16 +135,18 @@ static void encode_row(struct microbatch *mb, const struct encoder *encoder,
                        struct encode_scratch *scratch, uint32_t place)
 {
     struct chunk_record *record = &mb->chunk->records[mb->rows[place]];
-    if (record->state == RECORD_SKIPPED) return;
-    const char *message = NULL;
+    if (record->state != RECORD_PENDING) return; /* an earlier run had its answer */
     size_t start = mb->out.size;
-    enum error_code code =
-        encoder_append_row(encoder, scratch, &record->decoded, place, &mb->out, &message);
+    enum error_code code = encoder_append_head(encoder, &record->decoded, &mb->out);
+    const char *message = error_code_sentence(code);
+    record->head_size = mb->out.size - start;
+    if (code == ERROR_OK) code = encoder_append_answer(encoder, scratch, place, &mb->out, &message);
     if (code == ERROR_OK) {
         record->state = RECORD_ANSWERED;
         record->size = mb->out.size - start;
         return;
     }
+    mb->out.size = start;
     char *copy = arena_copy(&mb->arena, message, strlen(message));
     record->state = RECORD_FAILED;
     record->decoded.error = code;
@@ -157,7 +159,7 @@ static void place_rows(struct microbatch *mb)
     const char *text = mb->out.data;
     for (uint32_t r = 0; r < mb->n_rows; r++) {
         struct chunk_record *record = &mb->chunk->records[mb->rows[r]];
-        if (record->state != RECORD_ANSWERED) continue;
+        if (record->state != RECORD_ANSWERED || record->text != NULL) continue;
         record->text = text;
         text += record->size;
     }

@@ -27,15 +27,36 @@ enum record_state {
     RECORD_PENDING,  /* not answered yet */
     RECORD_ANSWERED, /* `text` is its output */
     RECORD_FAILED,   /* decoded.error and decoded.message say why */
-    RECORD_SKIPPED,  /* done by an earlier run; in a microbatch only for the others' sake */
+    RECORD_SKIPPED,  /* written by an earlier run; in a microbatch only for the others' sake */
+};
+
+/* Where an answer came from. */
+enum answer_origin { ORIGIN_MODEL, ORIGIN_EQUAL /* a record with the same input */, ORIGIN_CACHE };
+
+/* A record that waits for the answer of another one with the same input. */
+struct follower {
+    struct chunk *chunk;
+    uint32_t index;
+    struct follower *next;
 };
 
 struct chunk_record {
     struct record decoded;
     enum record_state state;
     bool is_finished; /* the coordinator's: nothing more will happen to it */
-    const char *text; /* in its microbatch's `out` */
+    const char *text; /* its line: in its microbatch's `out`, or in the chunk's arena */
     size_t size;
+    size_t head_size; /* of it; what is behind is the answer */
+
+    /* only in jobs that run equal inputs once (reuse.h) */
+    struct digest key;
+    bool has_key;
+    bool is_awaited; /* others may take over what comes of it */
+    bool is_copy;    /* not in the plan: its answer is another record's, or the cache's */
+    bool was_run;    /* an earlier run brought its answer, which was not written out yet */
+    enum answer_origin origin;
+    struct slice cached; /* found in the cache, in the chunk's arena; data NULL: not */
+    struct follower *followers;
 };
 
 struct chunk {
@@ -92,9 +113,11 @@ tidemill_error *chunk_new(const struct shared_region *region, size_t offset, siz
 /* Makes it ready to be filled again; gives large shared memory back to the system. */
 void chunk_recycle(struct chunk *chunk, const struct shared_region *region);
 void chunk_free(struct chunk *chunk);
-/* All records into tensors; failures are marked in the records. */
+struct reuse;
+/* All records into tensors; failures are marked in the records. `reuse` (may be NULL) gives keys, and
+ * what the cache has. */
 tidemill_error *chunk_decode(struct chunk *chunk, const struct decoder *decoder,
-                             struct decode_scratch *scratch);
+                             struct decode_scratch *scratch, const struct reuse *reuse);
 /* The rows that can be run, for the planner; they lie in the chunk's arena. */
 tidemill_error *chunk_rows(struct chunk *chunk, const struct model_signature *signature,
                            struct plan_row **ret_rows, size_t *ret_n);

@@ -14,6 +14,7 @@
 #include "job/machine.h"
 #include "job/paths.h"
 #include "job/resources.h"
+#include "job/reuse.h"
 #include "job/sink.h"
 
 #include "cost/cost.h"
@@ -29,6 +30,8 @@
 #define CAREFUL_STARTS 8
 /* Seconds inside the model that make up for starting another host. */
 #define HOST_WORTH_S 0.6
+/* Seconds of one model process a record that make up for finding out whether its input is new. */
+#define DEDUP_WORTH_S 10e-6
 
 struct run {
     const struct job_spec *spec;
@@ -58,17 +61,26 @@ struct run {
     struct encoder *encoder;
     struct sink *sink;
     struct id_set *ids;
+    struct reuse *reuse; /* NULL: every record runs */
     struct journal_plan plan;
+    struct engine_work work;
 };
 
 /* --- what an earlier run left ------------------------------------------------------------------------- */
 
 static tidemill_error *forget(struct run *run)
 {
-    static const char *const endings[] = {
-        ".journal",      ".journal.new",         ".partial",           ".rows",
-        ".retry.in",     ".retry.out",           ".retry.out.journal", ".retry.out.partial",
-        ".retry.errors", ".retry.errors.partial"};
+    static const char *const endings[] = {".journal",
+                                          ".journal.new",
+                                          ".partial",
+                                          ".rows",
+                                          ".answers",
+                                          ".retry.in",
+                                          ".retry.out",
+                                          ".retry.out.journal",
+                                          ".retry.out.partial",
+                                          ".retry.errors",
+                                          ".retry.errors.partial"};
     for (size_t i = 0; i < COUNT_OF(endings); i++) {
         char *path = path_with(run->spec->output, endings[i]);
         if (path == NULL) return error_memory();
@@ -273,7 +285,8 @@ static tidemill_error *decode_first_chunk(struct run *run)
 {
     struct decode_scratch *scratch = decode_scratch_new();
     if (scratch == NULL) return error_memory();
-    tidemill_error *error = chunk_decode(run->resources.chunks[0], run->decoder, scratch);
+    tidemill_error *error =
+        chunk_decode(run->resources.chunks[0], run->decoder, scratch, run->reuse);
     decode_scratch_free(scratch);
     return error;
 }
@@ -307,23 +320,22 @@ static struct calibration calibration_of(struct run *run)
     return calibration;
 }
 
-static tidemill_error *measure_limits(struct run *run)
+static tidemill_error *measure_limits(struct run *run, double *ret_rate_rows_s)
 {
     struct calibration calibration = calibration_of(run);
     struct plan_limits *limits = &run->plan.limits;
-    double rate_rows_s;
     if (run->is_dynamic)
-        TRY(calibrate_tokens(&calibration, limits, &rate_rows_s));
+        TRY(calibrate_tokens(&calibration, limits, ret_rate_rows_s));
     else
-        TRY(calibrate_batch(&calibration, &limits->rows_max, &rate_rows_s));
-    run->plan.is_measured = rate_rows_s > 0;
-    if (run->plan.is_measured) start_hosts(run, calibration.records_total / rate_rows_s);
+        TRY(calibrate_batch(&calibration, &limits->rows_max, ret_rate_rows_s));
+    run->plan.is_measured = *ret_rate_rows_s > 0;
+    if (run->plan.is_measured) start_hosts(run, calibration.records_total / *ret_rate_rows_s);
     return NULL;
 }
 
 /* How large microbatches are: given, forced by the model, or measured now. Where records vary in
  * length they are counted in tokens; a batch size that is given bounds the rows as well. */
-static tidemill_error *decide_limits(struct run *run)
+static tidemill_error *decide_limits(struct run *run, double *ret_rate_rows_s)
 {
     const struct job_spec *spec = run->spec;
     const struct model_signature *signature = runtime_signature(run->runtime);
@@ -342,7 +354,22 @@ static tidemill_error *decide_limits(struct run *run)
                       (long long)signature->batch_fixed, (long long)spec->batch);
         return NULL;
     }
-    return is_measured ? measure_limits(run) : NULL;
+    return is_measured ? measure_limits(run, ret_rate_rows_s) : NULL;
+}
+
+/* Whether equal inputs are looked for: where a record costs more in the model than finding out. A
+ * cache is asked for by whom it pays. */
+static tidemill_error *decide_dedup(struct run *run, double rate_rows_s)
+{
+    bool is_auto = run->spec->dedup == DEDUP_AUTO && run->spec->cache == NULL;
+    run->plan.is_deduped = run->spec->dedup == DEDUP_ON || run->spec->cache != NULL;
+    if (!is_auto) return NULL;
+    if (rate_rows_s <= 0) {
+        struct calibration calibration = calibration_of(run);
+        TRY(calibrate_rate(&calibration, &run->plan.limits, &rate_rows_s));
+    }
+    run->plan.is_deduped = rate_rows_s > 0 && rate_rows_s < 1 / DEDUP_WORTH_S;
+    return NULL;
 }
 
 /* Remembered by the journal, or decided now. */
@@ -361,7 +388,9 @@ static tidemill_error *decide_plan(struct run *run)
         .first_chunk = first_chunk,
         .decoder = decoder_description(run->decoder),
     };
-    return decide_limits(run);
+    double rate_rows_s = 0;
+    TRY(decide_limits(run, &rate_rows_s));
+    return decide_dedup(run, rate_rows_s);
 }
 
 /* Chunks of whole microbatches; a function of the batch size alone. */
@@ -384,6 +413,33 @@ static tidemill_error *begin_journal(struct run *run)
                      &run->journal));
     TRY(journal_append_start(run->journal));
     return run->state.plan.is_set ? NULL : journal_append_plan(run->journal, &run->plan);
+}
+
+static tidemill_error *open_reuse(struct run *run, struct reuse_config *config)
+{
+    if (!run->plan.is_deduped) return NULL;
+    if (run->identity.n == 0) TRY(identity_of_job(run->spec, run->io, &run->identity));
+    *config = (struct reuse_config){
+        .io = run->io,
+        .spec = run->spec,
+        .identity = &run->identity,
+        .encoder = run->encoder,
+        .output_format = run->output_format,
+        .runtime = runtime_description(run->runtime),
+        .n_inputs = runtime_signature(run->runtime)->n_inputs,
+    };
+    return reuse_open(config, &run->reuse);
+}
+
+/* The first chunk was decoded before it was known whether equal inputs are looked for. */
+static tidemill_error *look_at_first_chunk(struct run *run, const struct reuse_config *config)
+{
+    struct chunk *first = run->resources.chunks[0];
+    if (run->reuse == NULL) return NULL;
+    TRY(reuse_open_answers(run->reuse, config, run->state.plan.is_set));
+    for (uint32_t i = 0; i < first->raw.n_records; i++)
+        if (first->records[i].state == RECORD_PENDING) reuse_look(run->reuse, first, i);
+    return NULL;
 }
 
 /* --- going on where an earlier run ended ---------------------------------------------------------------- */
@@ -455,6 +511,7 @@ static tidemill_error *open_output(struct run *run)
         .spec = run->spec,
         .encoder = run->encoder,
         .schema = source_schema(run->source),
+        .reuse = run->reuse,
         .journal = run->journal,
         .resume = &run->state,
         .output_format = run->output_format,
@@ -487,7 +544,9 @@ static tidemill_error *run_engine(struct run *run)
         .runtime = run->runtime,
         .sink = run->sink,
         .ids = run->ids,
+        .reuse = run->reuse,
         .limits = run->plan.limits,
+        .work = &run->work,
         .n_workers = run->resources.n_workers,
         .is_careful = is_careful,
         .deadly = run->state.deadly,
@@ -504,7 +563,10 @@ static tidemill_error *prepare(struct run *run)
     TRY(decide_plan(run));
     set_chunk_rows(run);
     if (run->spec->duplicate_ids != 0 && (run->ids = id_set_new()) == NULL) return error_memory();
+    struct reuse_config reuse;
+    TRY(open_reuse(run, &reuse));
     TRY(begin_journal(run));
+    TRY(look_at_first_chunk(run, &reuse));
     if (run->state.has_commit) TRY(skip_to_commit(run));
     return open_output(run);
 }
@@ -540,6 +602,9 @@ static void fill_runtime(struct run *run)
     summary->instances = stats.hosts;
     summary->threads = run->resources.threads;
     summary->restarts = stats.restarts;
+    summary->run_rows = run->work.rows;
+    summary->tokens = run->work.tokens;
+    summary->padded_tokens = run->work.padded_tokens;
     summary->peak_host_memory_bytes = stats.peak_memory_bytes;
     if (summary->run_wall_s > 0 && stats.hosts > 0)
         summary->model_busy_share = stats.busy_s / (summary->run_wall_s * stats.hosts);
@@ -567,6 +632,7 @@ static void fill_summary(struct run *run)
 static void close_run(struct run *run)
 {
     sink_close(run->sink);
+    reuse_free(run->reuse);
     encoder_free(run->encoder);
     decoder_free(run->decoder);
     source_close(run->source);

@@ -12,6 +12,8 @@ struct string_list {
     size_t n;
 };
 
+enum dedup { DEDUP_AUTO, DEDUP_ON, DEDUP_OFF };
+
 struct job_spec {
     /* input */
     struct string_list inputs; /* as given; patterns are expanded by job_spec_check */
@@ -47,6 +49,10 @@ struct job_spec {
     int64_t memory_bytes;
     int64_t checkpoint_ms;
     char *max_errors;
+    int dedup;               /* enum dedup */
+    int64_t dedup_bytes;     /* of the index of inputs seen */
+    char *cache;             /* folder; NULL: none */
+    int64_t cache_bytes_max; /* 0: the cache's own */
     bool is_forced;
     bool is_retry;
     /* cost and display */

@@ -187,6 +187,40 @@ def masked_mean():
 
 
 @small
+def token_outputs():
+    """input_ids, attention_mask int64 [batch, sequence] -> three outputs, two that bear padding.
+
+    hidden float [batch, sequence, 2] = (id, 2 id); pairs float [batch, 2, sequence, sequence] =
+    id x id, twice; sum float [batch] over what the mask keeps.
+    """
+    return model([tensor("input_ids", INT64, "batch", "sequence"),
+                  tensor("attention_mask", INT64, "batch", "sequence")],
+                 [tensor("hidden", FLOAT, "batch", "sequence", 2),
+                  tensor("pairs", FLOAT, "batch", 2, "sequence", "sequence"),
+                  tensor("sum", FLOAT, "batch")],
+                 [node("Cast", "input_ids", "ids", to=FLOAT),
+                  node("Cast", "attention_mask", "mask", to=FLOAT),
+                  node("Unsqueeze", "ids last", "column"),
+                  node("Unsqueeze", "ids middle", "row"),
+                  node("Mul", "column factors", "hidden"),
+                  node("MatMul", "column row", "square"),
+                  node("Unsqueeze", "square middle", "squares"),
+                  node("Concat", "squares squares", "pairs", axis=1),
+                  node("Mul", "ids mask", "kept"),
+                  node("ReduceSum", "kept middle", "sum", keepdims=0)],
+                 [constant("last", [2], np.int64), constant("middle", [1], np.int64),
+                  constant("factors", [1, 2], np.float32)])
+
+
+@small
+def frames():
+    """x float [batch, 3, frames] -> total float [batch]: padding with zeros changes nothing."""
+    return model([tensor("x", FLOAT, "batch", 3, "frames")], [tensor("total", FLOAT, "batch")],
+                 [node("ReduceSum", "x axes", "total", keepdims=0)],
+                 [constant("axes", [1, 2], np.int64)])
+
+
+@small
 def unnamed_dims():
     """x float [?, 3] -> y float [?, 3] = -x. Dimension 0 has neither a name nor a size."""
     return model([tensor("x", FLOAT, None, 3)], [tensor("y", FLOAT, None, 3)],
