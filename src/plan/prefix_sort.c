@@ -5,8 +5,8 @@
  * heads of two runs, the one that shares more with the item written last comes first; only if both
  * share the same is there something to compare, and from there on. The one that loses then shares as
  * much more as was read, and that never shrinks: all comparisons together go over each item once at
- * most, and not beyond what it shares with its final neighbour. The word at which an item will be compared next is kept beside it, so that
- * most steps do not touch the item at all.
+ * most, and not beyond what it shares with its final neighbour. The word at which an item will be
+ * compared next is kept beside it, so that most steps do not touch the item at all.
  *
  * Units are compared eight bytes at a time, as if zeros followed each item; items that are equal so
  * far are ordered by length. Padding counts as shared until the end, where it is cut off. */
