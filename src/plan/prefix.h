@@ -52,9 +52,9 @@ struct prefix_plan {
  * common, so shared_units is the most that any order can give: all whole blocks but the distinct ones.
  * Each group beyond the first costs less than group_min_units where that is larger.
  *
- * Takes O(n log n) steps and compares no more units than the items have, whatever they are. Allocates
- * the plan from `arena`: 8 bytes an item, 32 a group; needs up to 64 bytes an item more meanwhile.
- * Fails for want of memory only. */
+ * Takes O(n log n) steps and compares as many units as neighbours share, whatever the items are.
+ * Allocates the plan from `arena`: 8 bytes an item, 32 a group; needs up to 64 bytes an item more
+ * meanwhile. Fails for want of memory only. */
 tidemill_error *plan_prefix_order(const struct prefix_item *items, size_t n,
                                   const struct prefix_options *options, struct arena *arena,
                                   struct prefix_plan *ret);

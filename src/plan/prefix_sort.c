@@ -8,8 +8,8 @@
  * most, and not beyond what it shares with its final neighbour. The word at which an item will be
  * compared next is kept beside it, so that most steps do not touch the item at all.
  *
- * Units are compared eight bytes at a time, as if zeros followed each item; items that are equal so
- * far are ordered by length. Padding counts as shared until the end, where it is cut off. */
+ * Units are compared eight bytes at a time, as if zeros followed each item. That is the right order,
+ * since no unit is less than zero; only where the padding takes part must lengths be looked at. */
 #include "plan/prefix_sort.h"
 
 #include <string.h>
@@ -17,12 +17,10 @@
 #define WORD_BYTES 8
 #define LINE_BYTES 64
 #define AHEAD_BYTES 512
-/* Shared with the predecessor: everything, and the padding behind it. */
-#define ALL_SHARED UINT32_MAX
 
 struct key {
-    uint64_t word;   /* the one with unit number `shared` in it; compares as the units do */
-    uint32_t shared; /* units, padding included, in common with the key before it in its run */
+    uint64_t word;   /* the one that unit number `shared` lies in; compares as the units do */
+    uint32_t shared; /* units in common with the key before it in its run */
     uint32_t item;
 };
 
@@ -30,7 +28,7 @@ struct sorter {
     const struct prefix_item *items;
     uint32_t unit_bytes;
     uint32_t units_a_word;
-    uint32_t unit_bits_log2;
+    uint32_t unit_bits, unit_bits_log2;
 };
 
 static uint64_t load(const char *bytes)
@@ -94,33 +92,39 @@ static size_t skip_equal_words(const struct prefix_item *a, const struct prefix_
     return at / WORD_BYTES;
 }
 
-static void set_shared(const struct sorter *sorter, struct key *loser, size_t index, uint64_t word,
-                       uint64_t difference)
+/* The loser's word, numbered `index`, is greater than the winner's. Where they part, the winner may
+ * have ended: then the unit that it seems to have there is padding. */
+static inline void part(const struct sorter *sorter, const struct key *winner, uint64_t winner_word,
+                        struct key *loser, size_t index)
 {
-    uint32_t same = (uint32_t)__builtin_clzll(difference) >> sorter->unit_bits_log2;
+    uint32_t bit = (uint32_t)__builtin_clzll(winner_word ^ loser->word);
+    uint32_t same = bit >> sorter->unit_bits_log2;
+    uint64_t unit = winner_word << (same << sorter->unit_bits_log2) >> (64 - sorter->unit_bits);
     loser->shared = (uint32_t)index * sorter->units_a_word + same;
-    loser->word = word;
+    if (unit == 0) loser->shared = MIN(loser->shared, sorter->items[winner->item].n_units);
 }
 
-/* Both share the same with the key written last, and their next words are equal. */
+/* Both share the same with the key written last, and their next words are equal, padding included. The
+ * winner's key stays as it is: it still tells what it shares with its predecessor. */
 __attribute__((noinline)) static bool is_right_first_beyond(const struct sorter *sorter,
                                                             struct key *left, struct key *right)
 {
     const struct prefix_item *a = &sorter->items[left->item], *b = &sorter->items[right->item];
-    size_t size = size_of(a->n_units > b->n_units ? a : b, sorter->unit_bytes);
-    size_t index = (size_t)(left->shared / sorter->units_a_word) + 1;
-    index = skip_equal_words(a, b, sorter->unit_bytes, index);
-    for (; index * WORD_BYTES < size; index++) {
-        uint64_t l = word_at(a, sorter->unit_bytes, index);
-        uint64_t r = word_at(b, sorter->unit_bytes, index);
-        if (l == r) continue;
-        set_shared(sorter, r < l ? left : right, index, MAX(l, r), l ^ r);
-        return r < l;
+    uint32_t shorter = MIN(a->n_units, b->n_units);
+    size_t index = left->shared / sorter->units_a_word;
+    uint64_t l = left->word, r = right->word;
+    if ((index + 1) * sorter->units_a_word <= shorter) {
+        index = skip_equal_words(a, b, sorter->unit_bytes, index + 1);
+        l = word_at(a, sorter->unit_bytes, index);
+        r = word_at(b, sorter->unit_bytes, index);
     }
-    bool is_right_first = b->n_units < a->n_units;
-    struct key *loser = is_right_first ? left : right;
-    loser->shared = ALL_SHARED;
-    loser->word = 0;
+    bool is_right_first = l == r ? b->n_units < a->n_units : r < l;
+    struct key *winner = is_right_first ? right : left, *loser = is_right_first ? left : right;
+    loser->word = MAX(l, r);
+    if (l == r)
+        loser->shared = shorter;
+    else
+        part(sorter, winner, MIN(l, r), loser, index);
     return is_right_first;
 }
 
@@ -130,9 +134,8 @@ static inline bool is_right_first(const struct sorter *sorter, struct key *left,
     if (left->shared != right->shared) return right->shared > left->shared;
     if (left->word == right->word) return is_right_first_beyond(sorter, left, right);
     bool is_first = right->word < left->word;
-    struct key *loser = is_first ? left : right;
-    set_shared(sorter, loser, left->shared / sorter->units_a_word, loser->word,
-               left->word ^ right->word);
+    struct key *winner = is_first ? right : left, *loser = is_first ? left : right;
+    part(sorter, winner, winner->word, loser, left->shared / sorter->units_a_word);
     return is_first;
 }
 
@@ -167,6 +170,7 @@ tidemill_error *prefix_sort(const struct prefix_item *items, size_t n, uint32_t 
         .items = items,
         .unit_bytes = unit_bytes,
         .units_a_word = WORD_BYTES / unit_bytes,
+        .unit_bits = unit_bytes * 8,
         .unit_bits_log2 = (uint32_t)__builtin_ctz(unit_bytes * 8),
     };
     if (keys == NULL || spare == NULL) return error_memory();
@@ -176,10 +180,8 @@ tidemill_error *prefix_sort(const struct prefix_item *items, size_t n, uint32_t 
     sort_keys(&sorter, spare, keys, n);
 
     for (size_t i = 0; i < n; i++) {
-        uint32_t length = items[keys[i].item].n_units;
-        uint32_t length_before = i == 0 ? 0 : items[keys[i - 1].item].n_units;
         order[i] = keys[i].item;
-        shared[i] = MIN(keys[i].shared, MIN(length, length_before));
+        shared[i] = keys[i].shared;
     }
     return NULL;
 }
