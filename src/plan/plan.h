@@ -9,6 +9,7 @@
 #define TIDEMILL_PLAN_PLAN_H
 
 #include "base/base.h"
+#include "plan/prefix.h" /* an order of prompts in which shared prefixes are neighbours */
 
 struct plan_row {
     uint32_t index;  /* of the record in its chunk */
