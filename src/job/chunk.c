@@ -75,6 +75,8 @@ tidemill_error *chunk_decode(struct chunk *chunk, const struct decoder *decoder,
         struct chunk_record *record = &chunk->records[i];
         decoder_decode(decoder, scratch, &chunk->raw.records[i], &chunk->area, &chunk->arena,
                        &record->decoded);
+        if (record->decoded.n_texts > 0)
+            decoder_tokenize(decoder, scratch, &chunk->area, &chunk->arena, &record->decoded);
         record->state = record->decoded.error == ERROR_OK ? RECORD_PENDING : RECORD_FAILED;
         record->is_finished = record->state == RECORD_FAILED;
         record->text = NULL;

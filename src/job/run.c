@@ -52,6 +52,7 @@ struct run {
     size_t template_size;
     struct string_list labels;
     enum format output_format;
+    struct tokenizer *tokenizer; /* NULL: the input brings no text */
     struct decoder *decoder;
     struct encoder *encoder;
     struct sink *sink;
@@ -189,6 +190,26 @@ static tidemill_error *read_labels(struct run *run)
     return NULL;
 }
 
+/* Opening one takes up to a second and a library: only where the first record brings text. */
+static tidemill_error *open_tokenizer(struct run *run, const struct decoder_config *config,
+                                      struct slice sample)
+{
+    const struct job_spec *spec = run->spec;
+    const struct tokenizer_options options = {.max_length = (size_t)spec->max_length};
+    bool brings_text;
+    char *path;
+    TRY(path_of_tokenizer(spec, run->io, &path));
+    if (path == NULL) return NULL;
+    tidemill_error *error = decoder_brings_text(config, sample, &brings_text);
+    if (error == NULL && brings_text)
+        error = tokenizer_open(run->io, path, &options, &run->tokenizer);
+    else if (error == NULL && spec->tokenizer != NULL)
+        log_event(LOG_WARNING, "--tokenizer %s is not used: the first record brings no text for it",
+                  path);
+    free(path);
+    return error;
+}
+
 static tidemill_error *make_decoder(struct run *run)
 {
     const struct job_spec *spec = run->spec;
@@ -208,8 +229,12 @@ static tidemill_error *make_decoder(struct run *run)
         .template_text = run->template_text,
         .template_size = run->template_size,
         .nonfinite = (enum nonfinite_policy)spec->nonfinite,
+        .masks = (const char *const *)spec->masks.items,
+        .n_masks = spec->masks.n,
     };
     struct slice sample = first->n_records > 0 ? first->records[0].bytes : (struct slice){0};
+    TRY(open_tokenizer(run, &config, sample));
+    config.tokenizer = run->tokenizer;
     return decoder_new(&config, sample, &run->decoder);
 }
 
@@ -535,6 +560,7 @@ static void close_run(struct run *run)
     sink_close(run->sink);
     encoder_free(run->encoder);
     decoder_free(run->decoder);
+    tokenizer_close(run->tokenizer);
     source_close(run->source);
     runtime_close(run->runtime);
     resources_free(&run->resources);

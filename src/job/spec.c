@@ -118,7 +118,8 @@ static tidemill_error *check_overlap(const struct job_spec *spec, const struct i
             if (is_one_file(io, written[w].path, spec->input_paths.items[i]))
                 return error_new(ERROR_USAGE, "%s %s is an input too; give it another name",
                                  written[w].option, written[w].path);
-        const char *const read[] = {spec->model, spec->labels, spec->template_path};
+        const char *const read[] = {spec->model, spec->labels, spec->template_path,
+                                    spec->tokenizer};
         for (size_t r = 0; r < COUNT_OF(read); r++)
             if (is_one_file(io, written[w].path, read[r]))
                 return error_new(ERROR_USAGE, "%s %s is what the job reads; give it another name",

@@ -20,6 +20,9 @@ struct job_spec {
     struct string_list maps;
     char *template_path;
     int64_t record_bytes_max;
+    char *tokenizer;    /* NULL: the one beside the model; "none" */
+    int64_t max_length; /* tokens; 0: what the tokenizer says */
+    struct string_list masks;
     /* output */
     char *output;
     char *errors;
