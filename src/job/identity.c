@@ -3,7 +3,6 @@
 #include "job/identity.h"
 
 #include "job/options.h"
-#include "job/paths.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -120,7 +119,7 @@ static tidemill_error *add_tokenizer(struct identity *identity, const struct job
                                      const struct io *io)
 {
     char *path;
-    TRY(path_of_tokenizer(spec, io, &path));
+    TRY(job_spec_tokenizer(spec, io, &path));
     tidemill_error *error = path == NULL ? NULL : add_file(identity, io, "tokenizer", path);
     free(path);
     return error;

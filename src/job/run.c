@@ -198,7 +198,7 @@ static tidemill_error *open_tokenizer(struct run *run, const struct decoder_conf
     const struct tokenizer_options options = {.max_length = (size_t)spec->max_length};
     bool brings_text;
     char *path;
-    TRY(path_of_tokenizer(spec, run->io, &path));
+    TRY(job_spec_tokenizer(spec, run->io, &path));
     if (path == NULL) return NULL;
     tidemill_error *error = decoder_brings_text(config, sample, &brings_text);
     if (error == NULL && brings_text)

@@ -215,3 +215,27 @@ tidemill_error *job_spec_check(struct job_spec *spec, const struct io *io)
     spec->keep_all = spec->keep.n == 1 && strcmp(spec->keep.items[0], "all") == 0;
     return NULL;
 }
+
+/* --- files beside the model --------------------------------------------------------------------------- */
+
+tidemill_error *job_spec_tokenizer(const struct job_spec *spec, const struct io *io, char **ret)
+{
+    const char *given = spec->tokenizer;
+    *ret = NULL;
+    if (given != NULL && strcmp(given, "none") == 0) return NULL;
+    if (given != NULL && given[0] != '\0') {
+        *ret = strdup(given);
+        return *ret == NULL ? error_memory() : NULL;
+    }
+    if (!io_exists(io, spec->model)) return NULL; /* echo */
+    const char *slash = strrchr(spec->model, '/');
+    int folder = slash == NULL ? 0 : (int)(slash - spec->model) + 1;
+    if (asprintf(ret, "%.*stokenizer.json", folder, spec->model) < 0) {
+        *ret = NULL;
+        return error_memory();
+    }
+    if (io_exists(io, *ret)) return NULL;
+    free(*ret);
+    *ret = NULL;
+    return NULL;
+}

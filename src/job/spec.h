@@ -77,4 +77,8 @@ tidemill_error *job_spec_load_yaml(struct job_spec *spec, const struct io *io, c
 /* Checks that the parts fit together, and works out the rest. */
 tidemill_error *job_spec_check(struct job_spec *spec, const struct io *io);
 
+/* The tokenizer.json that text would be read with: --tokenizer, or else the one beside the model,
+ * where there is one. *ret malloc'ed; NULL: none. */
+tidemill_error *job_spec_tokenizer(const struct job_spec *spec, const struct io *io, char **ret);
+
 #endif
