@@ -310,23 +310,26 @@ static tidemill_error *locate(struct answers *answers, struct digest key, struct
     }
 }
 
-bool answers_peek(struct answers *answers, struct digest key, uint64_t index)
+static enum answer_peek peek(struct answers *answers, struct digest key, uint64_t index)
 {
-    bool is_known = false;
-    pthread_mutex_lock(&answers->mutex);
     const struct slot_entry *slot = probe(answers->slots, answers->n_slots, key.low, key.low);
-    if (slot->place != 0 && is_owner(slot)) {
-        is_known = digest_equal(*owner_of(slot), key);
-    } else if (slot->place != 0) {
-        struct frame_head head;
-        size_t got;
-        tidemill_error *error = read_at(answers, offset_of(slot), &head, sizeof head, &got);
-        is_known = error == NULL && got == sizeof head && digest_equal(head.key, key) &&
-                   head.first_index < index;
-        error_free(error);
-    }
+    struct frame_head head;
+    size_t got;
+    if (slot->place == 0) return PEEK_NOBODY;
+    if (is_owner(slot)) return digest_equal(*owner_of(slot), key) ? PEEK_EARLIER : PEEK_NOBODY;
+    tidemill_error *error = read_at(answers, offset_of(slot), &head, sizeof head, &got);
+    bool is_it = error == NULL && got == sizeof head && digest_equal(head.key, key);
+    error_free(error); /* answers_find will say it */
+    if (!is_it) return PEEK_NOBODY;
+    return head.first_index < index ? PEEK_EARLIER : PEEK_OWN;
+}
+
+enum answer_peek answers_peek(struct answers *answers, struct digest key, uint64_t index)
+{
+    pthread_mutex_lock(&answers->mutex);
+    enum answer_peek found = peek(answers, key, index);
     pthread_mutex_unlock(&answers->mutex);
-    return is_known;
+    return found;
 }
 
 static tidemill_error *find(struct answers *answers, struct digest key, struct buffer *scratch,

@@ -75,7 +75,10 @@ static void decode_record(struct chunk *chunk, uint32_t index, const struct deco
     *record = (struct chunk_record){.state = RECORD_PENDING};
     decoder_decode(decoder, scratch, &chunk->raw.records[index], &chunk->area, &chunk->arena,
                    &record->decoded);
-    if (record->decoded.error == ERROR_OK && reuse != NULL) reuse_look(reuse, chunk, index);
+    bool is_needed =
+        record->decoded.error == ERROR_OK && (reuse == NULL || reuse_look(reuse, chunk, index));
+    if (is_needed && record->decoded.n_texts > 0)
+        decoder_tokenize(decoder, scratch, &chunk->area, &chunk->arena, &record->decoded);
     if (record->decoded.error == ERROR_OK) return;
     record->state = RECORD_FAILED;
     record->is_finished = true;
@@ -85,6 +88,8 @@ tidemill_error *chunk_decode(struct chunk *chunk, const struct decoder *decoder,
                              struct decode_scratch *scratch, const struct reuse *reuse)
 {
     TRY(reserve_records(chunk));
+    arena_reset(&chunk->arena); /* the first chunk is decoded twice */
+    memset(chunk->area.used, 0, sizeof chunk->area.used);
     for (uint32_t i = 0; i < chunk->raw.n_records; i++)
         decode_record(chunk, i, decoder, scratch, reuse);
     return NULL;

@@ -43,6 +43,7 @@ struct engine {
     struct chunk *first, **last; /* planned, in input order, not wholly released */
     struct microbatch *ready, **ready_last;
     struct slot *free_slots;
+    struct decode_scratch *scratch; /* NULL until it is needed */
     uint64_t next_chunk_number;
     size_t n_in_flight, n_encoding;
     bool is_stopping;
@@ -231,6 +232,32 @@ static tidemill_error *plan_and_queue(struct engine *engine, struct chunk *chunk
     return NULL;
 }
 
+/* Nothing more will happen to the record; who waits for its answer gets it. */
+static tidemill_error *finish_record(struct engine *engine, struct chunk *chunk, uint32_t index)
+{
+    chunk->records[index].is_finished = true;
+    return engine->config.reuse != NULL ? reuse_settle(engine->config.reuse, chunk, index) : NULL;
+}
+
+/* A worker leaves text alone where it finds an answer. Where that is not to be used after all (the index
+ * of inputs is full), the record runs. */
+static tidemill_error *tokenize_rest(struct engine *engine, struct chunk *chunk)
+{
+    for (size_t i = 0; i < chunk->raw.n_records; i++) {
+        struct chunk_record *record = &chunk->records[i];
+        bool is_left = record->decoded.error == ERROR_OK && record->decoded.n_texts > 0;
+        if (!is_left || record->is_copy) continue;
+        if (engine->scratch == NULL) engine->scratch = decode_scratch_new();
+        if (engine->scratch == NULL) return error_memory();
+        decoder_tokenize(engine->config.decoder, engine->scratch, &chunk->area, &chunk->arena,
+                         &record->decoded);
+        if (record->decoded.error == ERROR_OK) continue;
+        record->state = RECORD_FAILED;
+        TRY(finish_record(engine, chunk, (uint32_t)i));
+    }
+    return NULL;
+}
+
 static tidemill_error *admit_chunk(struct engine *engine, struct chunk *chunk)
 {
     if (chunk->error != NULL) {
@@ -242,7 +269,10 @@ static tidemill_error *admit_chunk(struct engine *engine, struct chunk *chunk)
     if (engine->config.ids != NULL) TRY(refuse_duplicates(engine, chunk));
     if (engine->config.is_careful) refuse_poison(engine, chunk);
     size_t n_done = is_first ? engine->config.skip_in_first_chunk : 0;
-    if (engine->config.reuse != NULL) TRY(reuse_admit(engine->config.reuse, chunk, n_done));
+    if (engine->config.reuse != NULL) {
+        TRY(reuse_admit(engine->config.reuse, chunk, n_done));
+        TRY(tokenize_rest(engine, chunk));
+    }
     skip_done(chunk, n_done);
     TRY(plan_and_queue(engine, chunk));
     engine->next_chunk_number++;
@@ -344,13 +374,6 @@ static tidemill_error *halve(struct engine *engine, struct microbatch *mb)
     if (engine->ready == NULL) engine->ready_last = &right->next_ready;
     engine->ready = left;
     return NULL;
-}
-
-/* Nothing more will happen to the record; who waits for its answer gets it. */
-static tidemill_error *finish_record(struct engine *engine, struct chunk *chunk, uint32_t index)
-{
-    chunk->records[index].is_finished = true;
-    return engine->config.reuse != NULL ? reuse_settle(engine->config.reuse, chunk, index) : NULL;
 }
 
 static tidemill_error *blame(struct engine *engine, struct microbatch *mb, enum error_code code,
@@ -602,6 +625,7 @@ static tidemill_error *take_apart(struct engine *engine, tidemill_error *error)
             error_free(late);
     }
     drop_pieces(engine);
+    decode_scratch_free(engine->scratch);
     queue_free(engine->pieces);
     queue_free(engine->encoded);
     queue_free(engine->decoded);

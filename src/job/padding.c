@@ -102,6 +102,15 @@ static tidemill_error *take_option(const struct model_signature *signature, cons
     return pad_input(signature, (size_t)input, value, what, ret);
 }
 
+/* Whoever names a mask says that the model hides what it marks with zero. */
+static tidemill_error *take_mask(const struct model_signature *signature, const char *name,
+                                 struct padding *ret)
+{
+    ssize_t input = find_input(signature, name, strlen(name));
+    bool is_varying = input >= 0 && variable_dim(signature, (size_t)input) >= 0;
+    return is_varying ? pad_input(signature, (size_t)input, 0, "--mask", ret) : NULL;
+}
+
 /* Without a mask the model could not tell padding from tokens. */
 static tidemill_error *take_usual(const struct model_signature *signature, int64_t pad_id,
                                   struct padding *ret)
@@ -156,6 +165,7 @@ tidemill_error *padding_decide(const struct job_spec *spec, const struct model_s
     *ret = (struct padding){0};
     if (signature->is_batched && signature->batch_fixed != 1)
         TRY(take_usual(signature, pad_id, ret));
+    for (size_t i = 0; i < spec->masks.n; i++) TRY(take_mask(signature, spec->masks.items[i], ret));
     for (size_t i = 0; i < spec->pads.n; i++) TRY(take_option(signature, spec->pads.items[i], ret));
     if (ret->is_on && !signature->is_batched)
         return error_new(ERROR_USAGE,

@@ -24,7 +24,8 @@ struct padding {
 };
 
 /* Padded are: input_ids, attention_mask, token_type_ids and position_ids, with zeros (input_ids with
- * `pad_id`), of a model that takes an attention mask; and what --pad INPUT=VALUE names. All of one
+ * `pad_id`), of a model that takes an attention mask; what --mask names, with zeros; and what --pad
+ * INPUT=VALUE names. All of one
  * record must be of one length. ERROR_USAGE for an input that is not there or does not vary. */
 tidemill_error *padding_decide(const struct job_spec *spec, const struct model_signature *signature,
                                int64_t pad_id, struct padding *ret);

@@ -115,7 +115,7 @@ void chunk_recycle(struct chunk *chunk, const struct shared_region *region);
 void chunk_free(struct chunk *chunk);
 struct reuse;
 /* All records into tensors; failures are marked in the records. `reuse` (may be NULL) gives keys, and
- * what the cache has. */
+ * what the cache has; text whose answer is there stays text. */
 tidemill_error *chunk_decode(struct chunk *chunk, const struct decoder *decoder,
                              struct decode_scratch *scratch, const struct reuse *reuse);
 /* The rows that can be run, for the planner; they lie in the chunk's arena. */

@@ -26,6 +26,7 @@ static struct digest key_of(const struct reuse *reuse, const struct chunk *chunk
     }
     for (size_t i = 0; i < reuse->n_inputs; i++) {
         const struct record_input *input = &record->inputs[i];
+        if (record->n_texts > 0 && input->bytes == 0) continue; /* its tokens are the text's */
         hash_key_add(&hash, &input->shape.rank, sizeof input->shape.rank);
         hash_key_add(&hash, input->shape.dims, (size_t)input->shape.rank * sizeof(int64_t));
         add_size(&hash, input->bytes);
@@ -39,7 +40,11 @@ bool reuse_look(const struct reuse *reuse, struct chunk *chunk, uint32_t index)
     struct chunk_record *record = &chunk->records[index];
     record->key = key_of(reuse, chunk, &record->decoded);
     record->has_key = true;
-    if (answers_peek(reuse->answers, record->key, chunk->raw.start.index)) return false;
+    switch (answers_peek(reuse->answers, record->key, chunk->raw.start.index)) {
+    case PEEK_EARLIER: return false;
+    case PEEK_OWN: return true; /* it ran in this job: its place in the plan needs its length */
+    case PEEK_NOBODY: break;
+    }
     if (reuse->cache == NULL) return true;
     struct buffer found = {0};
     if (cache_get(reuse->cache, record->key, &found)) {

@@ -46,8 +46,8 @@ tidemill_error *reuse_open_answers(struct reuse *reuse, const struct reuse_confi
                                    bool is_resumed);
 void reuse_free(struct reuse *reuse); /* what it points to as well, the encoder excepted */
 
-/* Gives the record its key and looks it up in the cache. From a worker. Whether its input is needed
- * at all: false where an earlier record or the cache has its answer. */
+/* Gives the record its key and looks it up in the cache. From a worker, before text becomes tokens.
+ * False: its input is not needed, since an earlier record or the cache has its answer. */
 bool reuse_look(const struct reuse *reuse, struct chunk *chunk, uint32_t index);
 
 /* Decides for each record of a decoded chunk whether it runs. The first `n_done` were written by an

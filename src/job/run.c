@@ -56,7 +56,8 @@ struct run {
     struct string_list labels;
     enum format output_format;
     struct padding padding;
-    bool is_dynamic; /* records may differ in shape */
+    bool is_dynamic;             /* records may differ in shape */
+    struct tokenizer *tokenizer; /* NULL: the input brings no text */
     struct decoder *decoder;
     struct encoder *encoder;
     struct sink *sink;
@@ -204,6 +205,26 @@ static tidemill_error *read_labels(struct run *run)
     return NULL;
 }
 
+/* Opening one takes up to a second and a library: only where the first record brings text. */
+static tidemill_error *open_tokenizer(struct run *run, const struct decoder_config *config,
+                                      struct slice sample)
+{
+    const struct job_spec *spec = run->spec;
+    const struct tokenizer_options options = {.max_length = (size_t)spec->max_length};
+    bool brings_text;
+    char *path;
+    TRY(job_spec_tokenizer(spec, run->io, &path));
+    if (path == NULL) return NULL;
+    tidemill_error *error = decoder_brings_text(config, sample, &brings_text);
+    if (error == NULL && brings_text)
+        error = tokenizer_open(run->io, path, &options, &run->tokenizer);
+    else if (error == NULL && spec->tokenizer != NULL)
+        log_event(LOG_WARNING, "--tokenizer %s is not used: the first record brings no text for it",
+                  path);
+    free(path);
+    return error;
+}
+
 static tidemill_error *make_decoder(struct run *run)
 {
     const struct job_spec *spec = run->spec;
@@ -223,8 +244,12 @@ static tidemill_error *make_decoder(struct run *run)
         .template_text = run->template_text,
         .template_size = run->template_size,
         .nonfinite = (enum nonfinite_policy)spec->nonfinite,
+        .masks = (const char *const *)spec->masks.items,
+        .n_masks = spec->masks.n,
     };
     struct slice sample = first->n_records > 0 ? first->records[0].bytes : (struct slice){0};
+    TRY(open_tokenizer(run, &config, sample));
+    config.tokenizer = run->tokenizer;
     return decoder_new(&config, sample, &run->decoder);
 }
 
@@ -277,7 +302,8 @@ static tidemill_error *open_input(struct run *run)
     run->resources.chunks[0]->share_read = source_progress(run->source);
     TRY(make_decoder(run));
     run->is_dynamic = signature_has_dynamic_row(runtime_signature(run->runtime));
-    TRY(padding_decide(spec, runtime_signature(run->runtime), 0, &run->padding));
+    int64_t pad_id = run->tokenizer != NULL ? tokenizer_pad_id(run->tokenizer) : 0;
+    TRY(padding_decide(spec, runtime_signature(run->runtime), pad_id, &run->padding));
     return make_encoder(run);
 }
 
@@ -431,15 +457,12 @@ static tidemill_error *open_reuse(struct run *run, struct reuse_config *config)
     return reuse_open(config, &run->reuse);
 }
 
-/* The first chunk was decoded before it was known whether equal inputs are looked for. */
-static tidemill_error *look_at_first_chunk(struct run *run, const struct reuse_config *config)
+/* The first chunk was decoded before it was known that equal inputs are looked for. */
+static tidemill_error *open_answers(struct run *run, const struct reuse_config *config)
 {
-    struct chunk *first = run->resources.chunks[0];
     if (run->reuse == NULL) return NULL;
     TRY(reuse_open_answers(run->reuse, config, run->state.plan.is_set));
-    for (uint32_t i = 0; i < first->raw.n_records; i++)
-        if (first->records[i].state == RECORD_PENDING) reuse_look(run->reuse, first, i);
-    return NULL;
+    return decode_first_chunk(run);
 }
 
 /* --- going on where an earlier run ended ---------------------------------------------------------------- */
@@ -566,7 +589,7 @@ static tidemill_error *prepare(struct run *run)
     struct reuse_config reuse;
     TRY(open_reuse(run, &reuse));
     TRY(begin_journal(run));
-    TRY(look_at_first_chunk(run, &reuse));
+    TRY(open_answers(run, &reuse));
     if (run->state.has_commit) TRY(skip_to_commit(run));
     return open_output(run);
 }
@@ -635,6 +658,7 @@ static void close_run(struct run *run)
     reuse_free(run->reuse);
     encoder_free(run->encoder);
     decoder_free(run->decoder);
+    tokenizer_close(run->tokenizer);
     source_close(run->source);
     runtime_close(run->runtime);
     resources_free(&run->resources);

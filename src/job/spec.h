@@ -23,6 +23,9 @@ struct job_spec {
     char *template_path;
     struct string_list pads;
     int64_t record_bytes_max;
+    char *tokenizer;    /* NULL: the one beside the model; "none" */
+    int64_t max_length; /* tokens; 0: what the tokenizer says */
+    struct string_list masks;
     /* output */
     char *output;
     char *errors;
@@ -81,5 +84,9 @@ void job_spec_free(struct job_spec *spec);
 tidemill_error *job_spec_load_yaml(struct job_spec *spec, const struct io *io, const char *path);
 /* Checks that the parts fit together, and works out the rest. */
 tidemill_error *job_spec_check(struct job_spec *spec, const struct io *io);
+
+/* The tokenizer.json that text would be read with: --tokenizer, or else the one beside the model,
+ * where there is one. *ret malloc'ed; NULL: none. */
+tidemill_error *job_spec_tokenizer(const struct job_spec *spec, const struct io *io, char **ret);
 
 #endif

@@ -265,6 +265,47 @@ def image_rank4():
                   node("ReduceMean", "values", "y", axes=[2, 3], keepdims=0)])
 
 
+# Text: what the tokenizer and the decoder give.
+
+def echo_model(element_type, length, **outputs):
+    return model([tensor(name, element_type, "batch", length) for name in outputs.values()],
+                 [tensor(out, element_type, "batch", length) for out in outputs],
+                 [node("Identity", name, out) for out, name in outputs.items()])
+
+
+TEXT_INPUTS = {"ids": "input_ids", "mask": "attention_mask", "types": "token_type_ids"}
+
+
+@small
+def token_echo():
+    """input_ids, attention_mask, token_type_ids int64 [batch, seq] -> ids, mask, types the same."""
+    return echo_model(INT64, "seq", **TEXT_INPUTS)
+
+
+@small
+def token_echo_int32():
+    """As token_echo in int32, with position_ids -> positions, and a second mask "global" -> "wide"."""
+    return echo_model(TensorProto.INT32, "seq", **TEXT_INPUTS, positions="position_ids",
+                      wide="global")
+
+
+@small
+def token_echo_fixed():
+    """As token_echo, but [batch, 12]: shorter texts are filled up."""
+    return echo_model(INT64, 12, **TEXT_INPUTS)
+
+
+@small
+def frames_masked():
+    """frames float [batch, time, 2], mask float [batch, time] -> sum [batch] of what is not masked."""
+    return model([tensor("frames", FLOAT, "batch", "time", 2), tensor("mask", FLOAT, "batch", "time")],
+                 [tensor("sum", FLOAT, "batch"), tensor("ones", FLOAT, "batch", "time")],
+                 [node("ReduceSum", "frames last", "steps", keepdims=0),
+                  node("Mul", "steps mask", "kept"), node("ReduceSum", "kept first", "sum", keepdims=0),
+                  node("Identity", "mask", "ones")],
+                 [constant("last", [2], np.int64), constant("first", [1], np.int64)])
+
+
 # Rows that do not stay apart.
 
 @small
