@@ -55,6 +55,18 @@ struct job_summary {
     char runtime[128];
 };
 
+/* What a job would do, from its input without running it. */
+struct job_forecast {
+    uint64_t records, failed;       /* failed: those that cannot be decoded */
+    uint64_t reused, cached;        /* would take over another record's answer, the cache's */
+    uint64_t run_rows, calls;       /* would run through the model */
+    uint64_t tokens, padded_tokens; /* of these; 0 where nothing is padded */
+    int instances;
+    double model_s; /* of one model process; measured on the first records */
+    double wall_s;  /* with all of them at once */
+    double price_usd_hour, cost_usd, cost_usd_per_million; /* 0: no price given */
+};
+
 /* What the caller sees of a run; every function may be NULL. Called from the thread that runs. */
 struct job_observer {
     void *context;
@@ -82,6 +94,12 @@ void job_stop_fini(struct job_stop *stop);
 tidemill_error *job_run(const struct job_spec *spec, const struct io *io,
                         const struct job_observer *observer, struct job_stop *stop,
                         struct job_summary *summary);
+
+/* `tidemill run --dry-run`: reads and plans all of the input, times a few calls, writes nothing. */
+tidemill_error *job_dry_run(const struct job_spec *spec, const struct io *io, struct job_stop *stop,
+                            struct job_forecast *ret);
+void job_forecast_json(const struct job_forecast *forecast, struct buffer *out);
+void job_forecast_text(const struct job_forecast *forecast, struct buffer *out);
 
 /* `tidemill run --retry-errors`: runs the records of the error sink again and merges what they now
  * answer into the output, in input order. */

@@ -7,6 +7,7 @@
  * Nothing is written beside the output before the model is loaded and the first records fit it, so
  * a mistyped command leaves no trace. */
 #include "job/calibrate.h"
+#include "job/dry_run.h"
 #include "job/engine.h"
 #include "job/identity.h"
 #include "job/job.h"
@@ -606,6 +607,40 @@ static tidemill_error *run_to_end(struct run *run)
     return NULL;
 }
 
+/* --- a forecast --------------------------------------------------------------------------------------------- */
+
+static tidemill_error *open_dry(struct run *run)
+{
+    struct reuse_config reuse;
+    TRY(open_model(run));
+    TRY(open_input(run));
+    TRY(decode_first_chunk(run));
+    TRY(decide_plan(run));
+    set_chunk_rows(run);
+    TRY(open_reuse(run, &reuse));
+    return open_answers(run, &reuse);
+}
+
+static tidemill_error *run_dry(struct run *run, struct job_forecast *ret)
+{
+    TRY(open_dry(run));
+    struct calibration calibration = calibration_of(run);
+    struct dry_run_config config = {
+        .source = run->source,
+        .chunk = run->resources.chunks[0],
+        .decoder = run->decoder,
+        .reuse = run->reuse,
+        .calibration = &calibration,
+        .limits = &run->plan.limits,
+        .stop = run->stop,
+    };
+    TRY(dry_run(&config, ret));
+    ret->price_usd_hour = run->spec->price_usd_hour;
+    ret->cost_usd = cost_machine_usd(ret->wall_s, ret->price_usd_hour);
+    ret->cost_usd_per_million = cost_per_million_usd(ret->cost_usd, ret->records);
+    return NULL;
+}
+
 /* --- the bill ----------------------------------------------------------------------------------------------- */
 
 static void fill_costs(struct job_summary *summary)
@@ -674,22 +709,45 @@ static void close_run(struct run *run)
     free(run->lock_path);
 }
 
+static struct run new_run(const struct job_spec *spec, const struct io *io, struct job_stop *stop)
+{
+    return (struct run){
+        .spec = spec,
+        .io = io,
+        .stop = stop,
+        .started_s = clock_now_s(),
+        .started_cpu_s = clock_process_cpu_s(),
+        .resources = {.region = {.fd = -1}},
+    };
+}
+
+/* As a job to standard output: it leaves no trace. */
+tidemill_error *job_dry_run(const struct job_spec *spec, const struct io *io, struct job_stop *stop,
+                            struct job_forecast *ret)
+{
+    struct io cancellable = *io;
+    cancellable.cancel_fd = stop->cancel_fd;
+    struct job_spec dry = *spec;
+    dry.to_stdout = true;
+    if (dry.cache != NULL && !io_exists(io, dry.cache)) { /* not made for a look */
+        dry.cache = NULL;
+        dry.dedup = DEDUP_ON;
+    }
+    struct run run = new_run(&dry, &cancellable, stop);
+    tidemill_error *error = run_dry(&run, ret);
+    close_run(&run);
+    return error;
+}
+
 tidemill_error *job_run(const struct job_spec *spec, const struct io *io,
                         const struct job_observer *observer, struct job_stop *stop,
                         struct job_summary *summary)
 {
     struct io cancellable = *io;
     cancellable.cancel_fd = stop->cancel_fd;
-    struct run run = {
-        .spec = spec,
-        .io = &cancellable,
-        .observer = observer,
-        .stop = stop,
-        .summary = summary,
-        .started_s = clock_now_s(),
-        .started_cpu_s = clock_process_cpu_s(),
-        .resources = {.region = {.fd = -1}},
-    };
+    struct run run = new_run(spec, &cancellable, stop);
+    run.observer = observer;
+    run.summary = summary;
     *summary = (struct job_summary){
         .output = spec->output, .errors = spec->errors, .price_usd_hour = spec->price_usd_hour};
     tidemill_error *error = run_to_end(&run);

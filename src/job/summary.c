@@ -119,3 +119,44 @@ void job_summary_text(const struct job_summary *summary, struct buffer *out)
     else
         buffer_text(out, "cost         give --price USD-AN-HOUR or an instance type to see it\n");
 }
+
+/* --- forecasts -------------------------------------------------------------------------------------- */
+
+void job_forecast_json(const struct job_forecast *forecast, struct buffer *out)
+{
+    buffer_printf(out,
+                  "{\"records\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"reused\":%" PRIu64
+                  ",\"cached\":%" PRIu64 ",\"run_rows\":%" PRIu64 ",\"calls\":%" PRIu64
+                  ",\"tokens\":%" PRIu64 ",\"padded_tokens\":%" PRIu64
+                  ",\"instances\":%d,\"model_s\":%.3f,\"wall_s\":%.3f",
+                  forecast->records, forecast->failed, forecast->reused, forecast->cached,
+                  forecast->run_rows, forecast->calls, forecast->tokens, forecast->padded_tokens,
+                  forecast->instances, forecast->model_s, forecast->wall_s);
+    if (forecast->price_usd_hour > 0)
+        buffer_printf(out, ",\"price_usd_hour\":%g,\"cost_usd\":%.9g,\"cost_usd_per_million\":%.9g",
+                      forecast->price_usd_hour, forecast->cost_usd, forecast->cost_usd_per_million);
+    buffer_text(out, "}\n");
+}
+
+void job_forecast_text(const struct job_forecast *forecast, struct buffer *out)
+{
+    buffer_printf(out,
+                  "records      %" PRIu64 " (%" PRIu64 " cannot be read)\n"
+                  "paid once    %" PRIu64 " equal to an earlier one, %" PRIu64 " from the cache\n"
+                  "to run       %" PRIu64 " records in %" PRIu64 " calls of the model\n",
+                  forecast->records, forecast->failed, forecast->reused, forecast->cached,
+                  forecast->run_rows, forecast->calls);
+    if (forecast->padded_tokens > 0)
+        buffer_printf(out, "padding      %.1f%% of %" PRIu64 " tokens\n",
+                      100 * (1 - (double)forecast->tokens / (double)forecast->padded_tokens),
+                      forecast->padded_tokens);
+    buffer_printf(out, "time         about %.3g s, with %d model process%s at once\n",
+                  forecast->wall_s, forecast->instances, forecast->instances == 1 ? "" : "es");
+    if (forecast->price_usd_hour > 0)
+        buffer_printf(out,
+                      "cost         about %.3g USD at %g USD an hour: %.3g USD per million "
+                      "predictions\n",
+                      forecast->cost_usd, forecast->price_usd_hour, forecast->cost_usd_per_million);
+    else
+        buffer_text(out, "cost         give --price USD-AN-HOUR or an instance type to see it\n");
+}
