@@ -204,11 +204,14 @@ static void put(struct reuse *reuse, const struct cache_entry *entries, size_t n
     reuse->is_cache_broken = true;
 }
 
-void reuse_share(struct reuse *reuse, const struct chunk *chunk, size_t from, size_t to)
+/* The file of answers comes first: killed in between, this job must know its own answers by it, and not
+ * take them for another job's. */
+tidemill_error *reuse_share(struct reuse *reuse, const struct chunk *chunk, size_t from, size_t to)
 {
     struct cache_entry entries[SHARED_AT_ONCE];
     size_t n = 0;
-    if (reuse->cache == NULL) return;
+    if (reuse->cache == NULL) return NULL;
+    TRY(answers_flush(reuse->answers, false));
     for (size_t i = from; i < to; i++) {
         const struct chunk_record *record = &chunk->records[i];
         bool is_new = record->state == RECORD_ANSWERED && record->origin == ORIGIN_MODEL;
@@ -221,4 +224,5 @@ void reuse_share(struct reuse *reuse, const struct chunk *chunk, size_t from, si
         n = 0;
     }
     if (n > 0 || to == chunk->raw.n_records) put(reuse, entries, n);
+    return NULL;
 }
