@@ -23,8 +23,9 @@ struct job_counts {
 /* What a run knows of itself at a moment. Rates and times are of this run alone. */
 struct job_progress {
     struct job_counts counts;
-    uint64_t records_this_run;
-    uint32_t batch;
+    uint64_t records_done;     /* answered or failed, written or not; all runs together */
+    uint64_t records_this_run; /* the same, of this run */
+    uint32_t batch;            /* 0: counted in tokens */
     double elapsed_s;
     double rate_rows_s; /* over the last seconds */
     double share_done;  /* of the input, 0..1; negative: not known */
@@ -46,6 +47,7 @@ struct job_summary {
     uint64_t peak_host_memory_bytes;
     uint32_t batch;
     bool is_batch_measured;
+    uint32_t tokens_max;            /* of a call, at most, padding included; 0: counted in rows */
     uint64_t run_rows;              /* records run through the model this run */
     uint64_t tokens, padded_tokens; /* of these; 0 where nothing is padded */
     int instances, threads, restarts;

@@ -660,6 +660,9 @@ static void fill_runtime(struct run *run)
     summary->instances = stats.hosts;
     summary->threads = run->resources.threads;
     summary->restarts = stats.restarts;
+    if (run->plan.limits.is_padded)
+        for (size_t i = 0; i < PLAN_CLASSES; i++)
+            summary->tokens_max = MAX(summary->tokens_max, run->plan.limits.tokens_max[i]);
     summary->run_rows = run->work.rows;
     summary->tokens = run->work.tokens;
     summary->padded_tokens = run->work.padded_tokens;

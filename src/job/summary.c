@@ -32,11 +32,12 @@ void job_summary_json(const struct job_summary *summary, struct buffer *out)
                   "\"rows_per_s\":%.1f",
                   summary->wall_s, summary->cpu_s, summary->run_wall_s, summary->run_cpu_s,
                   summary->rate_rows_s);
-    buffer_printf(out,
-                  ",\"batch\":%u,\"batch_measured\":%s,\"instances\":%d,\"threads\":%d,"
-                  "\"host_restarts\":%d,\"model_busy_share\":%.3f",
-                  summary->batch, summary->is_batch_measured ? "true" : "false", summary->instances,
-                  summary->threads, summary->restarts, summary->model_busy_share);
+    buffer_printf(
+        out,
+        ",\"batch\":%u,\"tokens_max\":%u,\"batch_measured\":%s,\"instances\":%d,\"threads\":%d,"
+        "\"host_restarts\":%d,\"model_busy_share\":%.3f",
+        summary->batch, summary->tokens_max, summary->is_batch_measured ? "true" : "false",
+        summary->instances, summary->threads, summary->restarts, summary->model_busy_share);
     buffer_printf(out,
                   ",\"run_rows\":%" PRIu64 ",\"tokens\":%" PRIu64 ",\"padded_tokens\":%" PRIu64,
                   summary->run_rows, summary->tokens, summary->padded_tokens);
@@ -93,9 +94,14 @@ static void text_savings(const struct job_summary *summary, struct buffer *out)
 
 static void text_model(const struct job_summary *summary, struct buffer *out)
 {
-    buffer_printf(out, "model        %s, batch %u%s, %d instance%s x %d thread%s, busy %.0f%%",
-                  summary->runtime, summary->batch, summary->is_batch_measured ? " (measured)" : "",
-                  summary->instances, summary->instances == 1 ? "" : "s", summary->threads,
+    buffer_printf(out, "model        %s, ", summary->runtime);
+    if (summary->tokens_max > 0)
+        buffer_printf(out, "calls of up to %u tokens", summary->tokens_max);
+    else
+        buffer_printf(out, "batch %u", summary->batch);
+    buffer_printf(out, "%s, %d instance%s x %d thread%s, busy %.0f%%",
+                  summary->is_batch_measured ? " (measured)" : "", summary->instances,
+                  summary->instances == 1 ? "" : "s", summary->threads,
                   summary->threads == 1 ? "" : "s", 100 * summary->model_busy_share);
     if (summary->restarts > 0)
         buffer_printf(out, ", restarted %d time%s", summary->restarts,
