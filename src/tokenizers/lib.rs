@@ -15,6 +15,11 @@ use tokenizers::utils::truncation::TruncationParams;
 use tokenizers::{EncodeInput, Encoding, PostProcessor, Tokenizer};
 
 const ABI: u32 = 1;
+
+/// Of this library alone; what it hands out is freed by it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 // The crate does not tell its own version; Cargo.toml asks for exactly this one.
 const VERSION: &CStr = c"0.22.2";
 
