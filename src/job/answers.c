@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SLOTS_MIN ((size_t)1 << 12)
 #define PENDING_BYTES ((size_t)256 << 10)
@@ -230,6 +231,20 @@ static tidemill_error *look_at_file(struct answers *answers, bool *ret_is_ours)
     return NULL;
 }
 
+/* A file without a name: gone with the process. Not O_TMPFILE, which not every file system has. */
+static tidemill_error *open_unnamed(struct answers *answers)
+{
+    const struct io *io = answers->io;
+    const char *folder = getenv("TMPDIR");
+    char name[4096];
+    if (folder == NULL || folder[0] == '\0') folder = "/tmp";
+    snprintf(name, sizeof name, "%s/tidemill-answers-%ld-%llx", folder, (long)getpid(),
+             (unsigned long long)clock_now_ns());
+    TRY(io_open(io, name, O_RDWR | O_CREAT | O_EXCL, 0600, &answers->fd));
+    io->unlink(io->context, name);
+    return NULL;
+}
+
 static tidemill_error *open_file(struct answers *answers, const char *path, bool is_resumed,
                                  uint64_t *ret_n_known)
 {
@@ -238,7 +253,7 @@ static tidemill_error *open_file(struct answers *answers, const char *path, bool
     if (path != NULL)
         TRY(io_open(io, path, O_RDWR | O_CREAT | (is_resumed ? 0 : O_TRUNC), 0666, &answers->fd));
     else
-        TRY(io_open(io, "/tmp", O_RDWR | O_TMPFILE, 0600, &answers->fd));
+        TRY(open_unnamed(answers));
     if (is_resumed) TRY(look_at_file(answers, &is_ours));
     if (is_ours)
         TRY(take_over(answers, ret_n_known));
@@ -259,7 +274,7 @@ tidemill_error *answers_open(const struct io *io, const char *path, uint64_t mem
     pthread_mutex_init(&answers->mutex, NULL);
     answers->io = io;
     answers->fd = -1;
-    answers->path = strdup(path != NULL ? path : "the file of answers in /tmp");
+    answers->path = strdup(path != NULL ? path : "the temporary file of answers");
     answers->is_entry_synced = path == NULL;
     answers->n_slots = SLOTS_MIN;
     answers->n_slots_max = (size_t)(memory_bytes / sizeof *answers->slots);
