@@ -157,6 +157,7 @@ static tidemill_error *open_model(struct run *run)
         .output_names = (const char *const *)spec->output_names.items,
         .n_output_names = spec->output_names.n,
         .batch_dimension = (enum batch_dimension)spec->batch_dimension,
+        .precision = (enum precision)spec->precision,
         .threads = run->resources.threads,
         .instances_max = run->resources.instances_max,
         .is_growing = spec->instances == 0,
