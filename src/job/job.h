@@ -6,6 +6,7 @@
 
 #include "base/base.h"
 #include "format/format.h"
+#include "job/deviation.h"
 #include "job/options.h"
 #include "job/spec.h"
 #include "runtime/runtime.h"
@@ -45,7 +46,9 @@ struct job_summary {
     uint32_t batch;
     bool is_batch_measured;
     int instances, threads, restarts;
-    double price_usd_hour; /* 0: none given */
+    const char *precision;      /* "fp32", ... */
+    struct deviation deviation; /* of a lower precision, when this run measured it */
+    double price_usd_hour;      /* 0: none given */
     double cost_usd, cost_usd_per_million;
     const char *output, *errors; /* borrowed from the spec */
     char runtime[128];

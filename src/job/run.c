@@ -7,6 +7,7 @@
  * Nothing is written beside the output before the model is loaded and the first records fit it, so
  * a mistyped command leaves no trace. */
 #include "job/calibrate.h"
+#include "job/deviation_sample.h"
 #include "job/engine.h"
 #include "job/identity.h"
 #include "job/job.h"
@@ -146,11 +147,10 @@ static tidemill_error *open_past(struct run *run)
 
 /* --- the model ------------------------------------------------------------------------------------------- */
 
-static tidemill_error *open_model(struct run *run)
+static struct runtime_options model_options(const struct run *run)
 {
     const struct job_spec *spec = run->spec;
-    TRY(resources_reserve(spec, run->io, &run->resources));
-    struct runtime_options options = {
+    return (struct runtime_options){
         .model = spec->model,
         .onnxruntime = spec->onnxruntime,
         .provider = spec->provider,
@@ -166,6 +166,12 @@ static tidemill_error *open_model(struct run *run)
         .load_timeout_ms = LOAD_TIMEOUT_MS,
         .wake_fd = run->stop->wake_fd,
     };
+}
+
+static tidemill_error *open_model(struct run *run)
+{
+    TRY(resources_reserve(run->spec, run->io, &run->resources));
+    struct runtime_options options = model_options(run);
     TRY(runtime_open(&options, &run->resources.region, &run->runtime));
     return resources_make_chunks(&run->resources, runtime_signature(run->runtime)->n_inputs);
 }
@@ -336,6 +342,29 @@ static tidemill_error *decide_plan(struct run *run)
     return NULL;
 }
 
+/* A lower precision is measured once, before the job begins; what is retried was judged then. */
+static tidemill_error *check_precision(struct run *run)
+{
+    const struct job_spec *spec = run->spec;
+    struct deviation *deviation = &run->summary->deviation;
+    if (spec->precision == PRECISION_FP32 || run->state.plan.is_set || spec->line_numbers != NULL)
+        return NULL;
+    struct runtime_options exact = model_options(run);
+    exact.precision = PRECISION_FP32;
+    exact.instances_max = 1;
+    struct deviation_sample sample = {
+        .exact = &exact,
+        .lower = run->runtime,
+        .region = &run->resources.region,
+        .slots = run->resources.slots,
+        .chunk = run->resources.chunks[0],
+        .batch = run->plan.batch,
+        .stop = run->stop,
+    };
+    TRY(deviation_measure(&sample, deviation));
+    return deviation_check(deviation, run->summary->precision, spec->deviation_max);
+}
+
 /* Chunks of whole microbatches; a function of the batch size alone. */
 static uint32_t chunk_rows(uint32_t batch)
 {
@@ -469,6 +498,7 @@ static tidemill_error *prepare(struct run *run)
     TRY(open_input(run));
     TRY(decode_first_chunk(run));
     TRY(decide_plan(run));
+    TRY(check_precision(run));
     source_set_chunk_rows(run->source, chunk_rows(run->plan.batch), run->plan.batch);
     if (run->spec->duplicate_ids != 0 && (run->ids = id_set_new()) == NULL) return error_memory();
     TRY(begin_journal(run));
@@ -567,8 +597,10 @@ tidemill_error *job_run(const struct job_spec *spec, const struct io *io,
         .started_cpu_s = clock_process_cpu_s(),
         .resources = {.region = {.fd = -1}},
     };
-    *summary = (struct job_summary){
-        .output = spec->output, .errors = spec->errors, .price_usd_hour = spec->price_usd_hour};
+    *summary = (struct job_summary){.output = spec->output,
+                                    .errors = spec->errors,
+                                    .price_usd_hour = spec->price_usd_hour,
+                                    .precision = precision_name((enum precision)spec->precision)};
     tidemill_error *error = run_to_end(&run);
     fill_summary(&run);
     close_run(&run);

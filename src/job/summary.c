@@ -41,6 +41,9 @@ void job_summary_json(const struct job_summary *summary, struct buffer *out)
     if (summary->price_usd_hour > 0)
         buffer_printf(out, ",\"price_usd_hour\":%g,\"cost_usd\":%.9g,\"cost_usd_per_million\":%.9g",
                       summary->price_usd_hour, summary->cost_usd, summary->cost_usd_per_million);
+    json_text(out, "precision", summary->precision);
+    buffer_text(out, ",\"deviation\":");
+    deviation_json(&summary->deviation, out);
     json_text(out, "output", summary->output);
     json_text(out, "errors_file", counts->failed > 0 ? summary->errors : NULL);
     json_text(out, "runtime", summary->runtime);
@@ -91,6 +94,7 @@ void job_summary_text(const struct job_summary *summary, struct buffer *out)
 {
     text_work(summary, out);
     text_model(summary, out);
+    deviation_text(&summary->deviation, summary->precision, out);
     if (summary->price_usd_hour > 0)
         buffer_printf(out,
                       "cost         %.3g USD at %g USD an hour: %.3g USD per million predictions\n",

@@ -135,6 +135,12 @@ const struct model_signature *runtime_signature(const struct runtime *runtime)
     return &runtime->signature;
 }
 
+const char *precision_name(enum precision precision)
+{
+    static const char *const names[] = {"fp32", "bf16", "int8"};
+    return names[precision];
+}
+
 const char *runtime_description(const struct runtime *runtime)
 {
     return runtime->description;

@@ -37,6 +37,7 @@ void shared_region_free(struct shared_region *region); /* all zero / fd -1 is fi
 
 /* What a model computes with. FP32 is the model as it is, whatever its types. */
 enum precision { PRECISION_FP32, PRECISION_BF16, PRECISION_INT8 };
+const char *precision_name(enum precision precision); /* "fp32" */
 
 enum batch_dimension { BATCH_DIMENSION_AUTO, BATCH_DIMENSION_FIRST, BATCH_DIMENSION_NONE };
 

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* deviation_sample.c - runs microbatches in both precisions, one call at a time, in turn: so that what
+ * else the machine does meets both. A microbatch's time is that of its fastest call. */
+#include "job/deviation_sample.h"
+
+#include <stdlib.h>
+
+#define POLL_MS 100
+#define BUDGET_S 1.0 /* inside the exact model, calls for the time alone included */
+#define CALLS 3      /* of one microbatch; the first gives the answers */
+
+struct sampler {
+    const struct deviation_sample *sample;
+    const struct model_signature *signature;
+    struct runtime *exact;
+    struct deviation *deviation;
+    double spent_s;
+};
+
+/* One call; waits for it. done->values are the caller's to free; the data lies in the slot. */
+static tidemill_error *call(const struct sampler *s, struct runtime *runtime, struct slot *slot,
+                            struct microbatch *mb, struct runtime_done *done)
+{
+    const struct deviation_sample *sample = s->sample;
+    struct work_input inputs[MODEL_VALUES_MAX];
+    uint32_t rows = mb->n_rows;
+    size_t n_done = 0;
+    if (s->signature->is_batched && s->signature->batch_fixed > 0)
+        rows = (uint32_t)s->signature->batch_fixed;
+    mb->slot = slot;
+    TRY(microbatch_inputs(mb, s->signature, sample->region, rows, inputs));
+    struct runtime_work work = {
+        .n_rows = rows,
+        .inputs = inputs,
+        .output_offset = slot->output_offset,
+        .output_capacity = slot->output_capacity,
+    };
+    TRY(runtime_submit(runtime, &work));
+    while (n_done == 0 && !sample->stop->is_asked)
+        TRY(runtime_poll(runtime, POLL_MS, sample->stop->wake_fd, done, 1, &n_done));
+    if (n_done > 0) return NULL;
+    return error_new(ERROR_INTERRUPTED,
+                     "stopped before the first record; the same command goes on");
+}
+
+/* Both models' answers to the microbatch. False in *ret_is_ok: one of them has none. */
+static tidemill_error *call_both(struct sampler *s, struct microbatch *mb,
+                                 struct runtime_done *exact, struct runtime_done *lower,
+                                 bool *ret_is_ok)
+{
+    struct slot *slots = s->sample->slots;
+    *exact = *lower = (struct runtime_done){0};
+    TRY(call(s, s->exact, &slots[0], mb, exact));
+    TRY(call(s, s->sample->lower, &slots[1], mb, lower));
+    *ret_is_ok = exact->code == ERROR_OK && lower->code == ERROR_OK;
+    return NULL;
+}
+
+static tidemill_error *compare(struct sampler *s, struct microbatch *mb, int calls)
+{
+    double exact_s = 0, lower_s = 0;
+    for (int i = 0; i < calls && (i == 0 || s->spent_s < BUDGET_S); i++) {
+        struct runtime_done exact, lower;
+        bool is_ok = false;
+        tidemill_error *error = call_both(s, mb, &exact, &lower, &is_ok);
+        s->spent_s += exact.run_s;
+        if (i == 0 || exact.run_s < exact_s) exact_s = exact.run_s;
+        if (i == 0 || lower.run_s < lower_s) lower_s = lower.run_s;
+        if (error == NULL && is_ok && i == 0 && calls > 1)
+            deviation_add(s->deviation, s->signature, exact.values, lower.values, mb->n_rows);
+        free(exact.values);
+        free(lower.values);
+        if (error != NULL || !is_ok) return error;
+    }
+    s->deviation->exact_s += exact_s;
+    s->deviation->lower_s += lower_s;
+    return NULL;
+}
+
+static tidemill_error *compare_all(struct sampler *s, struct microbatch *first)
+{
+    if (first == NULL) return NULL;
+    TRY(compare(s, first, 1)); /* loads what the first call loads */
+    s->deviation->exact_s = s->deviation->lower_s = s->spent_s = 0;
+    for (struct microbatch *mb = first; mb != NULL; mb = mb->next_in_chunk) {
+        if (s->deviation->n_rows >= DEVIATION_ROWS || s->spent_s >= BUDGET_S) break;
+        TRY(compare(s, mb, CALLS));
+    }
+    return NULL;
+}
+
+/* The chunk's plan is the engine's to make: what stood there comes back. */
+static tidemill_error *compare_chunk(struct sampler *s)
+{
+    struct chunk *chunk = s->sample->chunk;
+    struct plan plan = chunk->plan;
+    uint32_t batch = s->signature->is_batched ? MAX(s->sample->batch, 1U) : 1;
+    struct plan_limits limits = {.rows_max = MIN(batch, (uint32_t)DEVIATION_ROWS)};
+    tidemill_error *error = chunk_plan(chunk, s->signature, &limits);
+    if (error == NULL) error = compare_all(s, chunk->microbatches);
+    chunk->microbatches = NULL; /* arena memory, nothing else hangs on it */
+    chunk->plan = plan;
+    return error;
+}
+
+tidemill_error *deviation_measure(const struct deviation_sample *sample, struct deviation *ret)
+{
+    struct sampler s = {
+        .sample = sample, .signature = runtime_signature(sample->lower), .deviation = ret};
+    deviation_begin(ret, s.signature);
+    TRY(error_context(runtime_open(sample->exact, sample->region, &s.exact),
+                      "loading the model once more to compare with"));
+    tidemill_error *error = compare_chunk(&s);
+    deviation_end(ret);
+    runtime_close(s.exact);
+    return error;
+}
