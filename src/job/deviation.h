@@ -33,7 +33,7 @@ struct output_deviation {
 
 struct deviation {
     uint64_t n_rows;         /* run in both; 0: nothing was measured */
-    double exact_s, lower_s; /* inside the model for the same rows */
+    double exact_s, lower_s; /* of processor time for the same calls */
     struct output_deviation outputs[DEVIATION_OUTPUTS_MAX];
     size_t n_outputs;
 };

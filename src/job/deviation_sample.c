@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* deviation_sample.c - runs microbatches in both precisions, one call at a time, in turn: so that what
- * else the machine does meets both. A microbatch's time is that of its fastest call. */
+/* deviation_sample.c - runs microbatches in both precisions, one call at a time, in turn. What
+ * they cost is told by the hosts' processor time, which other programs disturb least. */
 #include "job/deviation_sample.h"
 
 #include <stdlib.h>
 
 #define POLL_MS 100
-#define BUDGET_S 1.0 /* inside the exact model, calls for the time alone included */
-#define CALLS 3      /* of one microbatch; the first gives the answers */
+#define BUDGET_S 1.0   /* inside the exact model */
+#define TIMED_S 0.2    /* the same, for a steady figure */
+#define PASSES_MAX 100 /* over a model that answers at once */
 
 struct sampler {
     const struct deviation_sample *sample;
@@ -16,6 +17,13 @@ struct sampler {
     struct deviation *deviation;
     double spent_s;
 };
+
+static double cpu_s(struct runtime *runtime)
+{
+    struct runtime_stats stats;
+    runtime_get_stats(runtime, &stats);
+    return stats.cpu_s;
+}
 
 /* One call; waits for it. done->values are the caller's to free; the data lies in the slot. */
 static tidemill_error *call(const struct sampler *s, struct runtime *runtime, struct slot *slot,
@@ -56,35 +64,38 @@ static tidemill_error *call_both(struct sampler *s, struct microbatch *mb,
     return NULL;
 }
 
-static tidemill_error *compare(struct sampler *s, struct microbatch *mb, int calls)
+/* The microbatch in both; compares the answers once, in the first pass. */
+static tidemill_error *run_microbatch(struct sampler *s, struct microbatch *mb, bool is_compared)
 {
-    double exact_s = 0, lower_s = 0;
-    for (int i = 0; i < calls && (i == 0 || s->spent_s < BUDGET_S); i++) {
-        struct runtime_done exact, lower;
-        bool is_ok = false;
-        tidemill_error *error = call_both(s, mb, &exact, &lower, &is_ok);
-        s->spent_s += exact.run_s;
-        if (i == 0 || exact.run_s < exact_s) exact_s = exact.run_s;
-        if (i == 0 || lower.run_s < lower_s) lower_s = lower.run_s;
-        if (error == NULL && is_ok && i == 0 && calls > 1)
+    struct runtime_done exact, lower;
+    bool is_ok = false;
+    double exact_s = cpu_s(s->exact), lower_s = cpu_s(s->sample->lower);
+    tidemill_error *error = call_both(s, mb, &exact, &lower, &is_ok);
+    s->spent_s += exact.run_s;
+    if (error == NULL && is_ok) {
+        s->deviation->exact_s += cpu_s(s->exact) - exact_s;
+        s->deviation->lower_s += cpu_s(s->sample->lower) - lower_s;
+        if (is_compared)
             deviation_add(s->deviation, s->signature, exact.values, lower.values, mb->n_rows);
-        free(exact.values);
-        free(lower.values);
-        if (error != NULL || !is_ok) return error;
     }
-    s->deviation->exact_s += exact_s;
-    s->deviation->lower_s += lower_s;
-    return NULL;
+    free(exact.values);
+    free(lower.values);
+    return error;
 }
 
-static tidemill_error *compare_all(struct sampler *s, struct microbatch *first)
+/* Goes over the microbatches for the answers, and again while that is too short to be timed well. */
+static tidemill_error *run_all(struct sampler *s, struct microbatch *first)
 {
+    struct microbatch *end = NULL;
     if (first == NULL) return NULL;
-    TRY(compare(s, first, 1)); /* loads what the first call loads */
+    TRY(run_microbatch(s, first, false)); /* loads what the first call loads */
     s->deviation->exact_s = s->deviation->lower_s = s->spent_s = 0;
-    for (struct microbatch *mb = first; mb != NULL; mb = mb->next_in_chunk) {
-        if (s->deviation->n_rows >= DEVIATION_ROWS || s->spent_s >= BUDGET_S) break;
-        TRY(compare(s, mb, CALLS));
+    for (int pass = 0; pass < PASSES_MAX && (pass == 0 || s->spent_s < TIMED_S); pass++) {
+        for (struct microbatch *mb = first; mb != end; mb = mb->next_in_chunk) {
+            TRY(run_microbatch(s, mb, pass == 0));
+            bool is_enough = s->deviation->n_rows >= DEVIATION_ROWS || s->spent_s >= BUDGET_S;
+            if (pass == 0 && is_enough) end = mb->next_in_chunk;
+        }
     }
     return NULL;
 }
@@ -94,10 +105,11 @@ static tidemill_error *compare_chunk(struct sampler *s)
 {
     struct chunk *chunk = s->sample->chunk;
     struct plan plan = chunk->plan;
-    uint32_t batch = s->signature->is_batched ? MAX(s->sample->batch, 1U) : 1;
-    struct plan_limits limits = {.rows_max = MIN(batch, (uint32_t)DEVIATION_ROWS)};
+    uint32_t rows_max = MIN(s->sample->batch, (uint32_t)DEVIATION_ROWS);
+    if (s->signature->batch_fixed > 0) rows_max = (uint32_t)s->signature->batch_fixed;
+    struct plan_limits limits = {.rows_max = s->signature->is_batched ? rows_max : 1};
     tidemill_error *error = chunk_plan(chunk, s->signature, &limits);
-    if (error == NULL) error = compare_all(s, chunk->microbatches);
+    if (error == NULL) error = run_all(s, chunk->microbatches);
     chunk->microbatches = NULL; /* arena memory, nothing else hangs on it */
     chunk->plan = plan;
     return error;

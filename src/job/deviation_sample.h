@@ -9,11 +9,11 @@
 
 struct deviation_sample {
     const struct runtime_options *exact; /* opens the model in its own precision, one host */
-    struct runtime *lower;
+    struct runtime *lower;               /* no host is still to load: that would be timed too */
     const struct shared_region *region;
     struct slot *slots;  /* two, free; free again afterwards */
     struct chunk *chunk; /* decoded; its records and area are left as they are */
-    uint32_t batch;
+    uint32_t batch;      /* records a call */
     struct job_stop *stop;
 };
 

@@ -30,6 +30,8 @@
 #define CAREFUL_STARTS 8
 /* Seconds inside the model that make up for starting another host. */
 #define HOST_WORTH_S 0.6
+/* Records a call while a lower precision is measured, where none are given. */
+#define SAMPLE_BATCH 64
 
 struct run {
     const struct job_spec *spec;
@@ -342,7 +344,8 @@ static tidemill_error *decide_plan(struct run *run)
     return NULL;
 }
 
-/* A lower precision is measured once, before the job begins; what is retried was judged then. */
+/* A lower precision is measured once, before the job begins and before hosts are added; what is retried
+ * was judged then. */
 static tidemill_error *check_precision(struct run *run)
 {
     const struct job_spec *spec = run->spec;
@@ -358,7 +361,7 @@ static tidemill_error *check_precision(struct run *run)
         .region = &run->resources.region,
         .slots = run->resources.slots,
         .chunk = run->resources.chunks[0],
-        .batch = run->plan.batch,
+        .batch = run->spec->batch > 0 ? (uint32_t)run->spec->batch : SAMPLE_BATCH,
         .stop = run->stop,
     };
     TRY(deviation_measure(&sample, deviation));
@@ -497,8 +500,8 @@ static tidemill_error *prepare(struct run *run)
     TRY(open_model(run));
     TRY(open_input(run));
     TRY(decode_first_chunk(run));
-    TRY(decide_plan(run));
     TRY(check_precision(run));
+    TRY(decide_plan(run));
     source_set_chunk_rows(run->source, chunk_rows(run->plan.batch), run->plan.batch);
     if (run->spec->duplicate_ids != 0 && (run->ids = id_set_new()) == NULL) return error_memory();
     TRY(begin_journal(run));

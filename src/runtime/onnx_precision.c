@@ -9,6 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
 
 static size_t provider_length(const char *provider)
 {
@@ -37,6 +40,20 @@ tidemill_error *onnx_check_precision(const char *provider, enum precision precis
             "--precision. On a processor, --precision int8 is the one that is faster",
             length, provider);
     return NULL;
+}
+
+/* Whether the processor adds four products of 8 bits at once in 32 bits. Without that, x86 adds two in 16
+ * bits, which overflows with int8 weights, and the library has to be told to go its slower way. */
+static bool is_overflowing(void)
+{
+#ifdef __x86_64__
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    bool has_avx512_vnni = __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (ecx >> 11 & 1) != 0;
+    bool has_avx_vnni = __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1) != 0;
+    return !has_avx512_vnni && !has_avx_vnni;
+#else
+    return false;
+#endif
 }
 
 static OrtStatus *create_from_path(struct onnx *onnx, const char *path)
@@ -69,10 +86,9 @@ tidemill_error *onnx_create_session(struct onnx *onnx, const struct model_option
         *ret_status = create_from_path(onnx, options->model);
         return NULL;
     }
-    /* Processors without VNNI add two products in 16 bits and would overflow with int8 weights: there
-     * the library is to use its slower way. Others take no notice. */
-    ORT_TRY(onnx,
-            onnx->api->AddSessionConfigEntry(onnx->options, "session.x64quantprecision", "1"));
+    if (is_overflowing())
+        ORT_TRY(onnx,
+                onnx->api->AddSessionConfigEntry(onnx->options, "session.x64quantprecision", "1"));
     struct buffer model = {0};
     tidemill_error *error = quantize_file(onnx, options->model, &model);
     if (error == NULL)
