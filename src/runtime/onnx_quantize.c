@@ -270,12 +270,16 @@ static tidemill_error *decide(struct quantizer *q)
 {
     TRY(walk_graph(q, GRAPH_INITIALIZER, add_initializer));
     TRY(walk_graph(q, GRAPH_INPUT, mark_seen));
+    TRY(walk_graph(q, GRAPH_OUTPUT, mark_seen));
     TRY(walk_graph(q, GRAPH_NODE, look_at_node));
-    TRY(walk_graph(q, GRAPH_OUTPUT, mark_seen)); /* transpositions too */
+    TRY(walk_graph(q, GRAPH_OUTPUT, mark_seen)); /* now that transpositions are known */
     for (size_t i = 0; i < q->n_constants; i++)
         if (q->constants[i].is_transposition && is_unused(q, &q->constants[i]))
             q->constants[q->constants[i].base].n_replaced++;
     if (q->counts->quantized > 0) return NULL;
+    if (q->counts->products == 0)
+        return error_new(ERROR_USAGE, "int8 would change nothing: the model has no matrix product "
+                                      "with constant float32 weights");
     return error_new(ERROR_USAGE,
                      "int8 would change nothing: of the model's %" PRIu32
                      " matrix products with constant float32 weights none is large enough to gain "
