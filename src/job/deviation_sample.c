@@ -88,7 +88,9 @@ static tidemill_error *run_all(struct sampler *s, struct microbatch *first)
 {
     struct microbatch *end = NULL;
     if (first == NULL) return NULL;
-    TRY(run_microbatch(s, first, false)); /* loads what the first call loads */
+    struct microbatch one = *first;
+    one.n_rows = 1;
+    TRY(run_microbatch(s, &one, false)); /* loads what the first call loads */
     s->deviation->exact_s = s->deviation->lower_s = s->spent_s = 0;
     for (int pass = 0; pass < PASSES_MAX && (pass == 0 || s->spent_s < TIMED_S); pass++) {
         for (struct microbatch *mb = first; mb != end; mb = mb->next_in_chunk) {
