@@ -6,9 +6,10 @@
 #include <stdlib.h>
 
 #define POLL_MS 100
-#define BUDGET_S 1.0   /* inside the exact model */
-#define TIMED_S 0.2    /* the same, for a steady figure */
-#define PASSES_MAX 100 /* over a model that answers at once */
+#define BUDGET_S 1.0    /* inside the exact model */
+#define TIMED_S 0.2     /* the same, for a steady figure */
+#define TOKENS_MAX 2048 /* in a call, where records of several lengths are padded */
+#define PASSES_MAX 100  /* over a model that answers at once */
 
 struct sampler {
     const struct deviation_sample *sample;
@@ -83,23 +84,48 @@ static tidemill_error *run_microbatch(struct sampler *s, struct microbatch *mb, 
     return error;
 }
 
-/* Goes over the microbatches for the answers, and again while that is too short to be timed well. */
-static tidemill_error *run_all(struct sampler *s, struct microbatch *first)
+/* A step that visits all of n places in an order in which the first few lie far apart: microbatches may
+ * be sorted by length. */
+static size_t step_of(size_t n)
 {
-    struct microbatch *end = NULL;
-    if (first == NULL) return NULL;
-    struct microbatch one = *first;
+    size_t step = MAX(n * 5 / 8, (size_t)1);
+    for (;; step++) {
+        size_t a = n, b = step;
+        while (b != 0) {
+            size_t rest = a % b;
+            a = b;
+            b = rest;
+        }
+        if (a == 1) return step;
+    }
+}
+
+/* Goes over the microbatches for the answers, and again while that is too short to be timed well. */
+static tidemill_error *run_all(struct sampler *s, struct microbatch *const *all, size_t n)
+{
+    size_t step = step_of(n), n_enough = n;
+    struct microbatch one = *all[0];
     one.n_rows = 1;
     TRY(run_microbatch(s, &one, false)); /* loads what the first call loads */
     s->deviation->exact_s = s->deviation->lower_s = s->spent_s = 0;
     for (int pass = 0; pass < PASSES_MAX && (pass == 0 || s->spent_s < TIMED_S); pass++) {
-        for (struct microbatch *mb = first; mb != end; mb = mb->next_in_chunk) {
-            TRY(run_microbatch(s, mb, pass == 0));
+        for (size_t i = 0; i < n_enough; i++) {
+            TRY(run_microbatch(s, all[i * step % n], pass == 0));
             bool is_enough = s->deviation->n_rows >= DEVIATION_ROWS || s->spent_s >= BUDGET_S;
-            if (pass == 0 && is_enough) end = mb->next_in_chunk;
+            if (pass == 0 && is_enough) n_enough = i + 1;
         }
     }
     return NULL;
+}
+
+static struct plan_limits limits_of(const struct sampler *s)
+{
+    struct plan_limits limits = {.rows_max = MIN(s->sample->batch, (uint32_t)DEVIATION_ROWS),
+                                 .is_padded = s->sample->chunk->padding->is_on};
+    if (s->signature->batch_fixed > 0) limits.rows_max = (uint32_t)s->signature->batch_fixed;
+    if (!s->signature->is_batched) limits.rows_max = 1;
+    for (size_t i = 0; limits.is_padded && i < PLAN_CLASSES; i++) limits.tokens_max[i] = TOKENS_MAX;
+    return limits;
 }
 
 /* The chunk's plan is the engine's to make: what stood there comes back. */
@@ -107,14 +133,21 @@ static tidemill_error *compare_chunk(struct sampler *s)
 {
     struct chunk *chunk = s->sample->chunk;
     struct plan plan = chunk->plan;
-    uint32_t rows_max = MIN(s->sample->batch, (uint32_t)DEVIATION_ROWS);
-    if (s->signature->batch_fixed > 0) rows_max = (uint32_t)s->signature->batch_fixed;
-    struct plan_limits limits = {.rows_max = s->signature->is_batched ? rows_max : 1};
+    struct plan_limits limits = limits_of(s);
     tidemill_error *error = chunk_plan(chunk, s->signature, &limits);
-    if (error == NULL) error = run_all(s, chunk->microbatches);
+    size_t n = 0, capacity = chunk->plan.n_microbatches;
+    struct microbatch **all = NULL;
+    if (error == NULL && capacity > 0) {
+        all = arena_calloc(&chunk->arena, capacity, sizeof *all);
+        if (all == NULL) error = error_memory();
+    }
+    for (struct microbatch *mb = chunk->microbatches; all != NULL && mb != NULL; n++) {
+        all[n] = mb;
+        mb = mb->next_in_chunk;
+    }
     chunk->microbatches = NULL; /* arena memory, nothing else hangs on it */
     chunk->plan = plan;
-    return error;
+    return error == NULL && n > 0 ? run_all(s, all, n) : error;
 }
 
 tidemill_error *deviation_measure(const struct deviation_sample *sample, struct deviation *ret)

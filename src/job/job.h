@@ -17,6 +17,8 @@ struct job_counts {
     uint64_t ok;
     uint64_t failed;
     uint64_t duplicates; /* of the failed: because of an id seen before */
+    uint64_t reused;     /* took over what came of an earlier record with the same input */
+    uint64_t cached;     /* took over an answer of another job */
 };
 
 /* What a run knows of itself at a moment. Rates and times are of this run alone. */
@@ -45,6 +47,8 @@ struct job_summary {
     uint64_t peak_host_memory_bytes;
     uint32_t batch;
     bool is_batch_measured;
+    uint64_t run_rows;              /* records run through the model this run */
+    uint64_t tokens, padded_tokens; /* of these; 0 where nothing is padded */
     int instances, threads, restarts;
     const char *precision;      /* "fp32", ... */
     struct deviation deviation; /* of a lower precision, when this run measured it */

@@ -20,12 +20,13 @@ static void json_text(struct buffer *out, const char *key, const char *text)
 void job_summary_json(const struct job_summary *summary, struct buffer *out)
 {
     const struct job_counts *counts = &summary->counts;
-    buffer_printf(
-        out,
-        "{\"complete\":%s,\"resumed\":%s,\"records\":%" PRIu64 ",\"ok\":%" PRIu64
-        ",\"errors\":%" PRIu64 ",\"duplicates\":%" PRIu64 ",\"records_this_run\":%" PRIu64,
-        summary->is_complete ? "true" : "false", summary->is_resumed ? "true" : "false",
-        counts->records, counts->ok, counts->failed, counts->duplicates, summary->records_this_run);
+    buffer_printf(out,
+                  "{\"complete\":%s,\"resumed\":%s,\"records\":%" PRIu64 ",\"ok\":%" PRIu64
+                  ",\"errors\":%" PRIu64 ",\"duplicates\":%" PRIu64 ",\"reused\":%" PRIu64
+                  ",\"cached\":%" PRIu64 ",\"records_this_run\":%" PRIu64,
+                  summary->is_complete ? "true" : "false", summary->is_resumed ? "true" : "false",
+                  counts->records, counts->ok, counts->failed, counts->duplicates, counts->reused,
+                  counts->cached, summary->records_this_run);
     buffer_printf(out,
                   ",\"wall_s\":%.3f,\"cpu_s\":%.3f,\"run_wall_s\":%.3f,\"run_cpu_s\":%.3f,"
                   "\"rows_per_s\":%.1f",
@@ -36,6 +37,9 @@ void job_summary_json(const struct job_summary *summary, struct buffer *out)
                   "\"host_restarts\":%d,\"model_busy_share\":%.3f",
                   summary->batch, summary->is_batch_measured ? "true" : "false", summary->instances,
                   summary->threads, summary->restarts, summary->model_busy_share);
+    buffer_printf(out,
+                  ",\"run_rows\":%" PRIu64 ",\"tokens\":%" PRIu64 ",\"padded_tokens\":%" PRIu64,
+                  summary->run_rows, summary->tokens, summary->padded_tokens);
     buffer_printf(out, ",\"peak_memory_bytes\":%" PRIu64 ",\"peak_host_memory_bytes\":%" PRIu64,
                   summary->peak_memory_bytes, summary->peak_host_memory_bytes);
     if (summary->price_usd_hour > 0)
@@ -74,6 +78,22 @@ static void text_work(const struct job_summary *summary, struct buffer *out)
     buffer_printf(out, "\nspeed        %.0f rows/s\n", summary->rate_rows_s);
 }
 
+/* What did not have to run, and what was run for nothing. */
+static void text_savings(const struct job_summary *summary, struct buffer *out)
+{
+    const struct job_counts *counts = &summary->counts;
+    uint64_t n_saved = counts->reused + counts->cached;
+    if (n_saved > 0)
+        buffer_printf(out,
+                      "paid once    %" PRIu64 " of %" PRIu64 " records did not run: %" PRIu64
+                      " equal to an earlier one, %" PRIu64 " from the cache\n",
+                      n_saved, counts->records, counts->reused, counts->cached);
+    if (summary->padded_tokens > 0)
+        buffer_printf(out, "padding      %.1f%% of %" PRIu64 " tokens\n",
+                      100 * (1 - (double)summary->tokens / (double)summary->padded_tokens),
+                      summary->padded_tokens);
+}
+
 static void text_model(const struct job_summary *summary, struct buffer *out)
 {
     buffer_printf(out, "model        %s, batch %u%s, %d instance%s x %d thread%s, busy %.0f%%",
@@ -93,6 +113,7 @@ static void text_model(const struct job_summary *summary, struct buffer *out)
 void job_summary_text(const struct job_summary *summary, struct buffer *out)
 {
     text_work(summary, out);
+    text_savings(summary, out);
     text_model(summary, out);
     deviation_text(&summary->deviation, summary->precision, out);
     if (summary->price_usd_hour > 0)
