@@ -254,12 +254,12 @@ static tidemill_error *too_far(const struct deviation *deviation,
     tidemill_error *error =
         text.is_failed
             ? error_memory()
-            : error_new(
-                  ERROR_USAGE,
-                  "--precision %s differs too much from the model itself on the first %" PRIu64
-                  " records: output %s. That is a deviation of %.5f, and --max-deviation is "
-                  "%g. Use --precision fp32, or allow it with a larger --max-deviation",
-                  precision, deviation->n_rows, text.data, output->deviation, limit);
+            : error_new(ERROR_USAGE,
+                        "--precision %s differs too much from the model itself on %" PRIu64
+                        " of the first records: output %s. That is a deviation of %.5f, and "
+                        "--max-deviation is "
+                        "%g. Use --precision fp32, or allow it with a larger --max-deviation",
+                        precision, deviation->n_rows, text.data, output->deviation, limit);
     buffer_free(&text);
     return error;
 }
@@ -286,8 +286,8 @@ void deviation_text(const struct deviation *deviation, const char *precision, st
     double speedup = deviation_speedup(deviation);
     if (deviation->n_rows == 0) return;
     buffer_printf(out,
-                  "precision    %s, against fp32 on the first %" PRIu64 " records: %.2f times the "
-                  "speed",
+                  "precision    %s, against fp32 on %" PRIu64
+                  " of the first records: %.2f times the speed",
                   precision, deviation->n_rows, speedup);
     for (size_t i = 0; i < deviation->n_outputs; i++) {
         buffer_text(out, "\n             ");

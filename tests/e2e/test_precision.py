@@ -279,6 +279,47 @@ def test_precision_is_a_part_of_the_job(tmp_path):
     assert "--precision" in result.err
 
 
+def test_answers_of_another_precision_are_not_reused(tmp_path):
+    """A cache that jobs share keeps them apart."""
+    model, x = save_linear(tmp_path / "m.onnx"), rows()
+    cache = ["--cache", tmp_path / "cache"]
+    exact, _ = answers(model, x, tmp_path, *cache, "--precision", "fp32")
+    got, _ = answers(model, x, tmp_path, *cache, "--force")
+    expect_near(got, x @ weights())
+    assert not numpy.array_equal(got, exact)
+    again, summary = answers(model, x, tmp_path, *cache, "--force")
+    assert numpy.array_equal(got, again) and summary["runtime"].count("int8") == 1
+
+
+def test_records_of_several_lengths_are_all_in_the_sample(tmp_path):
+    """Sorted by length for padding, the first calls would hold the longest records alone."""
+    nodes = [node("Gather", "table input_ids", "e"), node("MatMul", "e w", "p"),
+             node("Cast", "attention_mask", "m", to=TensorProto.FLOAT),
+             node("Unsqueeze", "m last", "m3"), node("Mul", "p m3", "kept"),
+             node("ReduceSum", "kept one", "y", keepdims=0)]
+    constants = {"table": weights(50, K, 5), "w": weights(), "last": numpy.array([-1]),
+                 "one": numpy.array([1])}
+    ids = [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "seq"])
+           for name in ("input_ids", "attention_mask")]
+    graph = helper.make_graph(
+        nodes, "test", ids, [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", N])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+              tmp_path / "m.onnx")
+    lengths = [1 + i * 7 % 60 for i in range(500)]
+    write_jsonl(tmp_path / "in.jsonl", [
+        {"input_ids": [(i + k) % 50 for k in range(n)], "attention_mask": [1] * n}
+        for i, n in enumerate(lengths)])
+    run("run", "-m", "m.onnx", "-i", "in.jsonl", "-o", "out.jsonl", "--precision", "int8",
+        "--summary", "summary.json", cwd=tmp_path, check=0)
+    deviation = json.loads((tmp_path / "summary.json").read_text())["deviation"]
+    assert deviation["records"] >= 256 and deviation["outputs"][0]["mean_cosine"] > 0.9995
+    expected = [sum(constants["table"][(i + k) % 50] @ weights() for k in range(n))
+                for i, n in enumerate(lengths)]
+    got = numpy.array([record["y"] for record in read_jsonl(tmp_path / "out.jsonl")])
+    expect_near(got, numpy.array(expected))
+
+
 def test_a_killed_job_goes_on_to_the_same_bytes(digits, tmp_path):
     model, data = digits
     job = ["run", "-m", model, "-i", data, "--precision", "int8", "--checkpoint-every", "10ms",
