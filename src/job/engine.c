@@ -49,7 +49,7 @@ struct engine {
     bool is_stopping;
     double stop_s;
     double started_s, observed_s;
-    uint64_t records_before; /* by earlier runs */
+    uint64_t n_left_behind; /* records of this run's chunks that were all released */
     double rate_rows_s;
     uint64_t rate_records;
     double rate_s;
@@ -466,6 +466,7 @@ static tidemill_error *release_finished(struct engine *engine)
         bool is_done = n == chunk->raw.n_records;
         if (is_done) {
             engine->first = chunk->next;
+            engine->n_left_behind += chunk->raw.n_records;
             if (engine->first == NULL) engine->last = &engine->first;
         }
         if (n > chunk->n_released || is_done) TRY(push_piece(engine, chunk, n));
@@ -484,6 +485,26 @@ static void note_host_cpu(struct engine *engine)
     sink_add_host_cpu(engine->config.sink, stats.cpu_s);
 }
 
+/* Records of this run that are finished, written or not: of a chunk that is sorted by length, the first
+ * ones may be the last to be answered. */
+static void count_finished(const struct engine *engine, struct job_progress *ret)
+{
+    uint64_t in_chunks = 0, admitted = engine->n_left_behind;
+    for (const struct chunk *chunk = engine->first; chunk != NULL; chunk = chunk->next) {
+        admitted += chunk->raw.n_records;
+        for (size_t i = 0; i < chunk->raw.n_records; i++)
+            in_chunks += chunk->records[i].is_finished;
+    }
+    uint64_t finished = engine->n_left_behind + in_chunks;
+    ret->records_this_run = finished;
+    ret->records_done =
+        engine->first == NULL ? ret->counts.records : engine->first->raw.start.index + in_chunks;
+    double share_this_run = engine->share_read - engine->share_start;
+    double share_finished = (double)finished / (double)MAX(admitted, UINT64_C(1));
+    ret->share_done =
+        engine->share_read < 0 ? -1 : engine->share_start + share_this_run * share_finished;
+}
+
 static void observe(struct engine *engine)
 {
     const struct job_observer *observer = engine->config.observer;
@@ -494,24 +515,23 @@ static void observe(struct engine *engine)
     if (observer == NULL || observer->progress == NULL) return;
     struct job_progress progress = {
         .counts = sink_counts(engine->config.sink),
-        .batch = engine->config.limits.rows_max,
+        .batch = engine->config.limits.is_padded ? 0 : engine->config.limits.rows_max,
         .elapsed_s = now_s - engine->started_s,
-        .share_done = engine->share_read,
         .left_s = -1,
         .cost_usd = -1,
     };
-    progress.records_this_run = progress.counts.records - engine->records_before;
+    count_finished(engine, &progress);
     if (now_s - engine->rate_s >= 2 || engine->rate_rows_s == 0) {
         double span_s = now_s - engine->rate_s;
         engine->rate_rows_s =
-            (double)(progress.counts.records - engine->rate_records) / MAX(span_s, 1e-3);
-        engine->rate_records = progress.counts.records;
+            (double)(progress.records_this_run - engine->rate_records) / MAX(span_s, 1e-3);
+        engine->rate_records = progress.records_this_run;
         engine->rate_s = now_s;
     }
     progress.rate_rows_s = engine->rate_rows_s;
-    double share_this_run = engine->share_read - engine->share_start;
-    if (engine->share_read >= 0 && share_this_run > 0.001)
-        progress.left_s = progress.elapsed_s / share_this_run * (1 - engine->share_read);
+    double share_this_run = progress.share_done - engine->share_start;
+    if (progress.share_done >= 0 && share_this_run > 0.001)
+        progress.left_s = progress.elapsed_s / share_this_run * (1 - progress.share_done);
     observer->progress(observer->context, &progress);
 }
 
@@ -569,6 +589,16 @@ static tidemill_error *start_threads(struct engine *engine)
     return engine->has_reader ? NULL : error_new(ERROR_MEMORY, "cannot start a thread");
 }
 
+/* Share of the input that lies before the first chunk, judged by records. */
+static double share_before(const struct engine_config *config)
+{
+    const struct chunk *first = config->first_chunk;
+    double share = source_progress(config->source);
+    if (first == NULL || share < 0) return share;
+    double before = (double)first->raw.start.index;
+    return share * before / MAX(before + (double)first->raw.n_records, 1.0);
+}
+
 static tidemill_error *build(struct engine *engine, const struct engine_config *config)
 {
     size_t n_chunks = config->n_free_chunks + 1;
@@ -576,13 +606,11 @@ static tidemill_error *build(struct engine *engine, const struct engine_config *
                               .signature = runtime_signature(config->runtime),
                               .next_chunk_number = config->first_chunk_number,
                               .free_slots = config->slots,
-                              .started_s = clock_now_s(),
-                              .records_before = sink_counts(config->sink).records};
+                              .started_s = clock_now_s()};
     engine->last = &engine->first;
     engine->ready_last = &engine->ready;
-    engine->rate_records = engine->records_before;
     engine->observed_s = engine->rate_s = engine->started_s;
-    engine->share_read = engine->share_start = source_progress(config->source);
+    engine->share_read = engine->share_start = share_before(config);
     pthread_mutex_init(&engine->mutex, NULL);
     engine->free_chunks = queue_new(n_chunks);
     engine->decoded = queue_new(n_chunks);

@@ -346,6 +346,12 @@ const struct option job_options[] = {
      .offset = AT(is_retry),
      .group = "Running",
      .help = "run the records of the error sink again and merge what they answer"},
+    {.name = "dry-run",
+     .type = OPTION_FLAG,
+     .offset = AT(is_dry),
+     .group = "Running",
+     .help = "read and plan everything, run a few calls, and say what the job would do, take and "
+             "cost; write nothing"},
     {.name = "force",
      .type = OPTION_FLAG,
      .offset = AT(is_forced),

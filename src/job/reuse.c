@@ -192,9 +192,10 @@ tidemill_error *reuse_settle(struct reuse *reuse, struct chunk *chunk, uint32_t 
 
 /* --- the cache -------------------------------------------------------------------------------------- */
 
+/* Also a put of nothing: it keeps what was asked for lately. */
 static void put(struct reuse *reuse, const struct cache_entry *entries, size_t n)
 {
-    if (n == 0 || reuse->is_cache_broken) return;
+    if (reuse->is_cache_broken) return;
     tidemill_error *error = cache_put(reuse->cache, entries, n);
     if (error == NULL) return;
     log_event(LOG_WARNING, "going on without putting answers into the cache: %s",
@@ -203,11 +204,15 @@ static void put(struct reuse *reuse, const struct cache_entry *entries, size_t n
     reuse->is_cache_broken = true;
 }
 
-void reuse_share(struct reuse *reuse, const struct chunk *chunk, size_t from, size_t to)
+/* The file of answers comes first: killed in between, this job must know its own answers by it, and not
+ * take them for another job's. */
+tidemill_error *reuse_share(struct reuse *reuse, const struct chunk *chunk, size_t from, size_t to)
 {
     struct cache_entry entries[SHARED_AT_ONCE];
     size_t n = 0;
-    for (size_t i = from; i < to && reuse->cache != NULL; i++) {
+    if (reuse->cache == NULL) return NULL;
+    TRY(answers_flush(reuse->answers, false));
+    for (size_t i = from; i < to; i++) {
         const struct chunk_record *record = &chunk->records[i];
         bool is_new = record->state == RECORD_ANSWERED && record->origin == ORIGIN_MODEL;
         if (!is_new || !record->has_key) continue;
@@ -218,5 +223,6 @@ void reuse_share(struct reuse *reuse, const struct chunk *chunk, size_t from, si
         put(reuse, entries, n);
         n = 0;
     }
-    put(reuse, entries, n);
+    if (n > 0 || to == chunk->raw.n_records) put(reuse, entries, n);
+    return NULL;
 }

@@ -57,7 +57,8 @@ tidemill_error *reuse_admit(struct reuse *reuse, struct chunk *chunk, size_t n_d
 /* Record `index` is answered or failed: notes that, and answers whoever has the same input. */
 tidemill_error *reuse_settle(struct reuse *reuse, struct chunk *chunk, uint32_t index);
 
-/* Puts the model's answers among records [from, to), which are written, into the cache. The writer's. */
-void reuse_share(struct reuse *reuse, const struct chunk *chunk, size_t from, size_t to);
+/* Puts the model's answers among records [from, to), which are written, into the cache. The writer's.
+ * A cache that fails is said once and done without; errors are those of the file of answers. */
+tidemill_error *reuse_share(struct reuse *reuse, const struct chunk *chunk, size_t from, size_t to);
 
 #endif

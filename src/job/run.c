@@ -8,6 +8,7 @@
  * a mistyped command leaves no trace. */
 #include "job/calibrate.h"
 #include "job/deviation_sample.h"
+#include "job/dry_run.h"
 #include "job/engine.h"
 #include "job/identity.h"
 #include "job/job.h"
@@ -68,6 +69,7 @@ struct run {
     struct reuse *reuse; /* NULL: every record runs */
     struct journal_plan plan;
     struct engine_work work;
+    struct deviation deviation; /* of a lower precision, once it is measured */
 };
 
 /* --- what an earlier run left ------------------------------------------------------------------------- */
@@ -433,7 +435,6 @@ static tidemill_error *decide_plan(struct run *run)
 static tidemill_error *check_precision(struct run *run)
 {
     const struct job_spec *spec = run->spec;
-    struct deviation *deviation = &run->summary->deviation;
     if (spec->precision == PRECISION_FP32 || run->state.plan.is_set || spec->line_numbers != NULL)
         return NULL;
     struct runtime_options exact = model_options(run);
@@ -448,8 +449,9 @@ static tidemill_error *check_precision(struct run *run)
         .batch = run->spec->batch > 0 ? (uint32_t)run->spec->batch : SAMPLE_BATCH,
         .stop = run->stop,
     };
-    TRY(deviation_measure(&sample, deviation));
-    return deviation_check(deviation, run->summary->precision, spec->deviation_max);
+    TRY(deviation_measure(&sample, &run->deviation));
+    return deviation_check(&run->deviation, precision_name((enum precision)spec->precision),
+                           spec->deviation_max);
 }
 
 /* Chunks of whole microbatches; a function of the batch size alone. */
@@ -640,6 +642,43 @@ static tidemill_error *run_to_end(struct run *run)
     return NULL;
 }
 
+/* --- a forecast --------------------------------------------------------------------------------------------- */
+
+static tidemill_error *open_dry(struct run *run)
+{
+    struct reuse_config reuse;
+    TRY(open_model(run));
+    TRY(open_input(run));
+    TRY(decode_first_chunk(run));
+    TRY(check_precision(run));
+    TRY(decide_plan(run));
+    set_chunk_rows(run);
+    TRY(open_reuse(run, &reuse));
+    return open_answers(run, &reuse);
+}
+
+static tidemill_error *run_dry(struct run *run, struct job_forecast *ret)
+{
+    TRY(open_dry(run));
+    struct calibration calibration = calibration_of(run);
+    struct dry_run_config config = {
+        .source = run->source,
+        .chunk = run->resources.chunks[0],
+        .decoder = run->decoder,
+        .reuse = run->reuse,
+        .calibration = &calibration,
+        .limits = &run->plan.limits,
+        .stop = run->stop,
+    };
+    TRY(dry_run(&config, ret));
+    ret->precision = precision_name((enum precision)run->spec->precision);
+    ret->deviation = run->deviation;
+    ret->price_usd_hour = run->spec->price_usd_hour;
+    ret->cost_usd = cost_machine_usd(ret->wall_s, ret->price_usd_hour);
+    ret->cost_usd_per_million = cost_per_million_usd(ret->cost_usd, ret->records);
+    return NULL;
+}
+
 /* --- the bill ----------------------------------------------------------------------------------------------- */
 
 static void fill_costs(struct job_summary *summary)
@@ -659,6 +698,9 @@ static void fill_runtime(struct run *run)
     summary->instances = stats.hosts;
     summary->threads = run->resources.threads;
     summary->restarts = stats.restarts;
+    if (run->plan.limits.is_padded)
+        for (size_t i = 0; i < PLAN_CLASSES; i++)
+            summary->tokens_max = MAX(summary->tokens_max, run->plan.limits.tokens_max[i]);
     summary->run_rows = run->work.rows;
     summary->tokens = run->work.tokens;
     summary->padded_tokens = run->work.padded_tokens;
@@ -671,6 +713,7 @@ static void fill_runtime(struct run *run)
 static void fill_summary(struct run *run)
 {
     struct job_summary *summary = run->summary;
+    summary->deviation = run->deviation;
     summary->run_wall_s = clock_now_s() - run->started_s;
     summary->peak_memory_bytes = machine_peak_memory_bytes(run->io);
     if (run->runtime != NULL) fill_runtime(run);
@@ -708,22 +751,45 @@ static void close_run(struct run *run)
     free(run->lock_path);
 }
 
+static struct run new_run(const struct job_spec *spec, const struct io *io, struct job_stop *stop)
+{
+    return (struct run){
+        .spec = spec,
+        .io = io,
+        .stop = stop,
+        .started_s = clock_now_s(),
+        .started_cpu_s = clock_process_cpu_s(),
+        .resources = {.region = {.fd = -1}},
+    };
+}
+
+/* As a job to standard output: it leaves no trace. */
+tidemill_error *job_dry_run(const struct job_spec *spec, const struct io *io, struct job_stop *stop,
+                            struct job_forecast *ret)
+{
+    struct io cancellable = *io;
+    cancellable.cancel_fd = stop->cancel_fd;
+    struct job_spec dry = *spec;
+    dry.to_stdout = true;
+    if (dry.cache != NULL && !io_exists(io, dry.cache)) { /* not made for a look */
+        dry.cache = NULL;
+        dry.dedup = DEDUP_ON;
+    }
+    struct run run = new_run(&dry, &cancellable, stop);
+    tidemill_error *error = run_dry(&run, ret);
+    close_run(&run);
+    return error;
+}
+
 tidemill_error *job_run(const struct job_spec *spec, const struct io *io,
                         const struct job_observer *observer, struct job_stop *stop,
                         struct job_summary *summary)
 {
     struct io cancellable = *io;
     cancellable.cancel_fd = stop->cancel_fd;
-    struct run run = {
-        .spec = spec,
-        .io = &cancellable,
-        .observer = observer,
-        .stop = stop,
-        .summary = summary,
-        .started_s = clock_now_s(),
-        .started_cpu_s = clock_process_cpu_s(),
-        .resources = {.region = {.fd = -1}},
-    };
+    struct run run = new_run(spec, &cancellable, stop);
+    run.observer = observer;
+    run.summary = summary;
     *summary = (struct job_summary){.output = spec->output,
                                     .errors = spec->errors,
                                     .price_usd_hour = spec->price_usd_hour,

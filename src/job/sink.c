@@ -233,7 +233,7 @@ tidemill_error *sink_write(struct sink *sink, const struct piece *piece)
     sink->has_news = true;
     TRY(write_records(sink, piece));
     if (sink->config.reuse != NULL)
-        reuse_share(sink->config.reuse, piece->chunk, piece->from, piece->to);
+        TRY(reuse_share(sink->config.reuse, piece->chunk, piece->from, piece->to));
     if (piece->is_chunk_done) {
         sink->chunk = piece->chunk->raw.end;
         sink->done_in_chunk = 0;

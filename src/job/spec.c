@@ -221,6 +221,8 @@ tidemill_error *job_spec_check(struct job_spec *spec, const struct io *io)
     TRY(check_overlap(spec, io));
     if (spec->is_retry && spec->to_stdout)
         return error_new(ERROR_USAGE, "--retry-errors needs the output file of the finished job");
+    if (spec->is_retry && spec->is_dry)
+        return error_new(ERROR_USAGE, "--dry-run says nothing of --retry-errors; leave one out");
     TRY(check_max_errors(spec));
     TRY(check_max_deviation(spec));
     TRY(check_price(spec));

@@ -60,6 +60,7 @@ struct job_spec {
     int64_t cache_bytes_max; /* 0: the cache's own */
     bool is_forced;
     bool is_retry;
+    bool is_dry;
     /* cost and display */
     char *price;
     bool is_quiet;

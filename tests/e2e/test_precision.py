@@ -211,6 +211,17 @@ def test_outliers_are_refused_and_leave_nothing(tmp_path):
     answers(model, x, tmp_path, "--force", "--precision", "fp32")
 
 
+def test_a_dry_run_tells_it_before(tmp_path):
+    model = save_linear(tmp_path / "m.onnx")
+    write_jsonl(tmp_path / "in.jsonl", [{"x": row.tolist()} for row in rows()])
+    command = ["run", "-m", model, "-i", "in.jsonl", "-o", "out.jsonl", "--precision", "int8",
+               "--dry-run"]
+    told = run(*command, cwd=tmp_path, check=0)
+    assert "mean cosine 0.999" in told.err + told.out
+    told = run(*command, "--max-deviation", "0", cwd=tmp_path, check=2)
+    assert "--max-deviation is 0" in told.err
+
+
 def test_numbers_alone_are_compared_by_their_size(tmp_path):
     """y is one number a record: cosine would always be 1 or -1."""
     nodes = [node("MatMul", "x w", "p"), node("MatMul", "p v", "y")]

@@ -7,7 +7,7 @@ import random
 import time
 
 import pytest
-from conftest import commits, leftovers, read_jsonl, run, start, write_jsonl
+from conftest import ROOT, commits, leftovers, read_jsonl, run, start, write_jsonl
 
 
 def summary(folder):
@@ -82,6 +82,18 @@ def test_standard_output_too(tmp_path):
         [i % 5 for i in range(3000)]
 
 
+def kill_after_a_commit(command, journal, dice):
+    """Runs the job until it has committed something more, and a little longer. True if it was hit."""
+    before = len(commits(journal))
+    job_process = start(*command)
+    while len(commits(journal)) <= before and job_process.poll() is None:
+        time.sleep(0.005)
+    time.sleep(dice.uniform(0, 0.15))
+    job_process.kill()
+    job_process.stderr.close()
+    return job_process.wait() < 0
+
+
 # --- kills: a model whose answers depend on what else is in the call tells how records were grouped
 
 @pytest.mark.parametrize("model, name, width", [("batch_dependent", "x", 3)])
@@ -93,18 +105,28 @@ def test_kills_do_not_change_what_runs_together(models, tmp_path, model, name, w
     command = ["run", "-q", "-m", models / f"{model}.onnx", "-i", tmp_path / "in.jsonl", "-b", 4,
                "--dedup", "on", "--checkpoint-every", "10ms"]
     run(*command, "-o", tmp_path / "whole.jsonl", check=0)
-    kills = 0
-    for _ in range(12):
-        killed = start(*command, "-o", tmp_path / "out.jsonl")
-        time.sleep(dice.uniform(0.05, 0.3))
-        kills += killed.poll() is None and bool(commits(tmp_path / "out.jsonl.journal"))
-        killed.kill()
-        killed.wait()
-        killed.stderr.close()
-    run(*command, "-o", tmp_path / "out.jsonl", check=0)
-    assert kills > 0, "no kill hit"
+    killed = [*command, "-o", tmp_path / "out.jsonl"]
+    kills = [kill_after_a_commit(killed, tmp_path / "out.jsonl.journal", dice) for _ in range(8)]
+    run(*killed, check=0)
+    assert any(kills), "no kill hit"
     assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert not leftovers(tmp_path)
+
+
+def test_kills_of_a_job_over_text_with_a_cache(tmp_path):
+    """Answers of this transformer differ in the last digit with what is in the call."""
+    dice = random.Random(int(os.environ.get("TIDEMILL_KILL_SEED", "5")))
+    words = (ROOT / "examples/packages/tokenizer.json").read_text().split('"')[31:4001:2]
+    texts = [" ".join(dice.choices(words, k=dice.randint(1, 30))) for _ in range(9000)]
+    write_jsonl(tmp_path / "in.jsonl", [{"id": i, "text": dice.choice(texts)} for i in range(15000)])
+    command = ["run", "-q", "-m", ROOT / "examples/packages/packages.onnx", "-i",
+               tmp_path / "in.jsonl", "--max-tokens", 256, "--checkpoint-every", "20ms"]
+    run(*command, "-o", tmp_path / "whole.jsonl", "--cache", tmp_path / "one", check=0)
+    killed = [*command, "-o", tmp_path / "out.jsonl", "--cache", tmp_path / "two"]
+    kills = [kill_after_a_commit(killed, tmp_path / "out.jsonl.journal", dice) for _ in range(6)]
+    run(*killed, check=0)
+    assert any(kills), "no kill hit"
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
 def test_answers_that_were_not_written_out_are_not_computed_again(tmp_path):

@@ -72,8 +72,9 @@ static size_t read_file(const char *name, char **ret)
 /* Another time, as when a person or a program changed it. */
 static void write_file(const char *name, const char *data, size_t size)
 {
-    static int turn;
-    const struct timespec times[2] = {{.tv_sec = 1000 + ++turn}, {.tv_sec = 1000 + turn}};
+    static int turn = 1000;
+    const struct timespec times[2] = {{.tv_sec = turn}, {.tv_sec = turn}};
+    turn++;
     tempdir_write(tempdir_path(&folder, name), data, size);
     if (utimensat(AT_FDCWD, tempdir_path(&folder, name), times, 0) != 0) abort();
 }
