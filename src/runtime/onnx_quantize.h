@@ -20,9 +20,10 @@ struct quantize_counts {
     uint32_t quantized; /* of these */
 };
 
-/* Whether a product gains from int8: what turning its rows into int8 and back costs grows with k + n,
- * what it saves with k * n. 64 x 128 is about even, 64 x 64 loses, 384 x 384 runs more than twice as
- * fast (docs/precision.md). */
+/* Whether int8 is worth a try: what turning rows into int8 and back costs grows with k + n, what it saves
+ * with k * n. 64 x 64 runs at half the speed, 384 x 384 at more than twice. 64 x 128 is let through,
+ * though it is a little slower here: the sample tells, and on other processors it may gain
+ * (docs/precision.md). */
 bool int8_pays(uint64_t k, uint64_t n);
 
 /* `model`: the bytes of a .onnx file. *ret: those of the new one, the caller's to free also after an
