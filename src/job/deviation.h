@@ -34,6 +34,7 @@ struct output_deviation {
 struct deviation {
     uint64_t n_rows;         /* run in both; 0: nothing was measured */
     double exact_s, lower_s; /* of processor time for the same calls */
+    double host_cpu_s;       /* all that the exact model took, loading included */
     struct output_deviation outputs[DEVIATION_OUTPUTS_MAX];
     size_t n_outputs;
 };

@@ -161,6 +161,7 @@ tidemill_error *deviation_measure(const struct deviation_sample *sample, struct 
                       "loading the model once more to compare with"));
     tidemill_error *error = compare_chunk(&s);
     deviation_end(ret);
+    ret->host_cpu_s = cpu_s(s.exact);
     runtime_close(s.exact);
     return error;
 }

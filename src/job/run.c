@@ -693,6 +693,7 @@ static void fill_runtime(struct run *run)
     struct runtime_stats stats;
     struct job_summary *summary = run->summary;
     runtime_get_stats(run->runtime, &stats);
+    stats.cpu_s += run->deviation.host_cpu_s;
     if (run->sink != NULL) sink_add_host_cpu(run->sink, stats.cpu_s);
     summary->run_cpu_s = clock_process_cpu_s() - run->started_cpu_s + stats.cpu_s;
     summary->instances = stats.hosts;

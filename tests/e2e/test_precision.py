@@ -32,8 +32,8 @@ def save(path, nodes, constants, outputs=None, rank3=False, opset=17, extra_inpu
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
          for name, dims in outputs.items()],
         [numpy_helper.from_array(value, name) for name, value in constants.items()])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)],
-                                ir_version=8), path)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    onnx.save(onnx.shape_inference.infer_shapes(model), path)  # with shapes of what goes away
     return path
 
 
