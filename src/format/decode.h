@@ -71,11 +71,13 @@ struct tensor_area {
 
 /* Immutable once made; threads share it. */
 struct decoder;
-/* `sample`: the first record of the input, for the automatic parts (which field is which input, which
- * is the id); may be broken or absent (size 0). ERROR_USAGE where a map names what is not there or
+/* `sample`: the first record of the input that can be read, for the automatic parts (which field is
+ * which input, which is the id, which holds text); may be broken or absent (size 0). ERROR_USAGE where a map names what is not there or
  * an input finds no field; the message lists the fields and shows a --map line to write. */
 tidemill_error *decoder_new(const struct decoder_config *config, struct slice sample,
                             struct decoder **ret);
+/* Whether this record would do as a sample: a JSON object, a CSV line with all its cells. */
+bool decoder_can_sample(const struct source_schema *schema, struct slice record);
 /* Whether the sample has text where decoder_new would want config->tokenizer, which is not looked at. */
 tidemill_error *decoder_brings_text(const struct decoder_config *config, struct slice sample,
                                     bool *ret);

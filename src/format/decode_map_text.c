@@ -39,6 +39,23 @@ static yyjson_doc *parse(struct slice text)
                             NULL, NULL);
 }
 
+bool decoder_can_sample(const struct source_schema *schema, struct slice record)
+{
+    struct arena arena = {0};
+    size_t n = 0;
+    bool is_memory_short, is_fine = true;
+    if (schema->format == FORMAT_JSONL) {
+        yyjson_doc *doc = parse(record);
+        is_fine = yyjson_is_obj(yyjson_doc_get_root(doc));
+        yyjson_doc_free(doc);
+    } else if (schema->format == FORMAT_CSV) {
+        is_fine = csv_split(record, NULL, 0, &arena, &n, &is_memory_short) == NULL &&
+                  n == schema->n_columns;
+    }
+    arena_free(&arena);
+    return is_fine;
+}
+
 static yyjson_val *follow(yyjson_val *value, const struct field_ref *ref, struct slice name)
 {
     value = yyjson_obj_getn(value, name.data, name.size);

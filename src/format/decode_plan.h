@@ -32,7 +32,7 @@ const char *plan_names_text(struct arena *arena, const struct reading *names);
 
 /* decode_map_text.c */
 
-/* Reads the first record. Only memory fails: a record that cannot be read tells nothing. */
+/* Reads the sample. Only memory fails: a record that cannot be read tells nothing. */
 tidemill_error *plan_sample(struct planner *planner, struct slice sample);
 /* Whether these fields of the input hold text that a tokenizer is for; ERROR_USAGE if none is there,
  * or the input cannot take tokens. */

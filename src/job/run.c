@@ -27,6 +27,7 @@
 #include <string.h>
 
 #define TEXT_FILE_BYTES_MAX ((size_t)64 << 20)
+#define SAMPLES_MAX 100 /* records tried until one can be read */
 #define LOAD_TIMEOUT_MS (10 * 60 * 1000)
 /* So many runs in a row that died before their first commit: something here kills them. */
 #define CAREFUL_STARTS 8
@@ -236,6 +237,17 @@ static tidemill_error *open_tokenizer(struct run *run, const struct decoder_conf
     return error;
 }
 
+/* The first record that can be read: a broken one ahead of the others tells nothing of them. */
+static struct slice choose_sample(const struct raw_chunk *first, const struct source_schema *schema)
+{
+    for (size_t i = 0; i < MIN(first->n_records, (size_t)SAMPLES_MAX); i++) {
+        const struct raw_record *record = &first->records[i];
+        if (record->error == ERROR_OK && decoder_can_sample(schema, record->bytes))
+            return record->bytes;
+    }
+    return first->n_records > 0 ? first->records[0].bytes : (struct slice){0};
+}
+
 static tidemill_error *make_decoder(struct run *run)
 {
     const struct job_spec *spec = run->spec;
@@ -258,7 +270,7 @@ static tidemill_error *make_decoder(struct run *run)
         .masks = (const char *const *)spec->masks.items,
         .n_masks = spec->masks.n,
     };
-    struct slice sample = first->n_records > 0 ? first->records[0].bytes : (struct slice){0};
+    struct slice sample = choose_sample(first, config.schema);
     TRY(open_tokenizer(run, &config, sample));
     config.tokenizer = run->tokenizer;
     return decoder_new(&config, sample, &run->decoder);

@@ -15,6 +15,11 @@ use tokenizers::utils::truncation::TruncationParams;
 use tokenizers::{EncodeInput, Encoding, PostProcessor, Tokenizer};
 
 const ABI: u32 = 1;
+
+/// Of this library alone; what it hands out is freed by it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 // The crate does not tell its own version; Cargo.toml asks for exactly this one.
 const VERSION: &CStr = c"0.22.2";
 
@@ -44,11 +49,9 @@ fn panic_text(cause: Box<dyn Any + Send>) -> String {
 }
 
 /// Runs `work`; an error or panic becomes a message that `tidemill_tokenizers_free_text` frees.
-unsafe fn guarded(
-    message: *mut *mut c_char,
-    work: impl FnOnce() -> Result<(), String>,
-) -> bool {
-    let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|cause| Err(panic_text(cause)));
+unsafe fn guarded(message: *mut *mut c_char, work: impl FnOnce() -> Result<(), String>) -> bool {
+    let result =
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|cause| Err(panic_text(cause)));
     match result {
         Ok(()) => true,
         Err(text) => {
@@ -100,7 +103,9 @@ fn set_max_length(tokenizer: &mut Tokenizer, max_length: usize) -> Result<(), St
         stride: 0, // of the pieces behind the cut, which nobody reads
         ..old
     };
-    tokenizer.with_truncation(Some(params)).map_err(|e| e.to_string())?;
+    tokenizer
+        .with_truncation(Some(params))
+        .map_err(|e| e.to_string())?;
     Ok(())
 }
 
@@ -128,7 +133,9 @@ fn encode(tokenizer: &Tokenizer, first: &str, second: Option<&str>) -> Result<En
         Some(second) => (first, second).into(),
         None => first.into(),
     };
-    tokenizer.encode_fast(input, true).map_err(|error| error.to_string())
+    tokenizer
+        .encode_fast(input, true)
+        .map_err(|error| error.to_string())
 }
 
 /// The version of this interface.
@@ -160,7 +167,11 @@ pub unsafe extern "C" fn tidemill_tokenizers_open(
     QUIET.call_once(|| set_hook(Box::new(|_| {})));
     let mut made = ptr::null_mut();
     guarded(message, || {
-        let bytes: &[u8] = if size == 0 { &[] } else { slice::from_raw_parts(json.cast(), size) };
+        let bytes: &[u8] = if size == 0 {
+            &[]
+        } else {
+            slice::from_raw_parts(json.cast(), size)
+        };
         made = Box::into_raw(Box::new(open(bytes, max_length, &mut *info)?));
         Ok(())
     });

@@ -264,6 +264,14 @@ def test_another_kind_is_that_record_s_error(tmp_path, bert):
         5: ("wrong_type", "field 'text': expected a string, found an object")}
 
 
+@pytest.mark.parametrize("first", ["", "not JSON", "[1]", '{"text": "cut', '{"text":"\\ud800"}', "7"])
+def test_a_broken_record_ahead_costs_itself_alone(tmp_path, bert, first):
+    write_jsonl(tmp_path / "in.jsonl", [first, {"id": 1, "text": "one"}, {"id": 2, "text": "two"}])
+    rows, _ = answers(bert[0] / "token_echo.onnx", "-i", "in.jsonl", cwd=tmp_path,
+                      check=1 if first else 0)
+    assert [r["ids"] for r in rows] == [e.ids for e in bert[1].encode_batch(["one", "two"])]
+
+
 # --- what follows from the tokens -----------------------------------------------------------------------
 
 def test_every_input_that_text_gives(tmp_path, bert):
