@@ -6,6 +6,7 @@
 
 #include "base/base.h"
 #include "format/format.h"
+#include "job/deviation.h"
 #include "job/options.h"
 #include "job/spec.h"
 #include "runtime/runtime.h"
@@ -51,7 +52,9 @@ struct job_summary {
     uint64_t run_rows;              /* records run through the model this run */
     uint64_t tokens, padded_tokens; /* of these; 0 where nothing is padded */
     int instances, threads, restarts;
-    double price_usd_hour; /* 0: none given */
+    const char *precision;      /* "fp32", ... */
+    struct deviation deviation; /* of a lower precision, when this run measured it */
+    double price_usd_hour;      /* 0: none given */
     double cost_usd, cost_usd_per_million;
     const char *output, *errors; /* borrowed from the spec */
     char runtime[128];
@@ -66,6 +69,9 @@ struct job_forecast {
     int instances;
     double model_s; /* of one model process; measured on the first records */
     double wall_s;  /* with all of them at once */
+    const char *precision;
+    struct deviation
+        deviation; /* of a lower precision; over --max-deviation there is an error instead */
     double price_usd_hour, cost_usd, cost_usd_per_million; /* 0: no price given */
 };
 

@@ -54,6 +54,26 @@ const struct option job_options[] = {
      .shapes_output = true,
      .group = "Model",
      .help = "whether the model's first dimension counts records"},
+    {.name = "precision",
+     .type = OPTION_CHOICE,
+     .offset = AT(precision),
+     .choices = "fp32|bf16|int8",
+     .default_text = "fp32",
+     .shapes_output = true,
+     .shapes_answer = true,
+     .group = "Model",
+     .help =
+         "what the model's matrix products are computed in; fp32 is the model as it is. int8 is "
+         "measured against it on the first records"},
+    {.name = "max-deviation",
+     .type = OPTION_STRING,
+     .offset = AT(max_deviation),
+     .value = "SHARE",
+     .default_text = "0.005",
+     .group = "Model",
+     .help =
+         "refuse a lower precision when the first records' answers differ by more: 1 less their "
+         "mean cosine similarity, or the mean relative difference of single numbers"},
     {.name = "timeout",
      .type = OPTION_DURATION,
      .offset = AT(timeout_ms),

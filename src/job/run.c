@@ -7,6 +7,7 @@
  * Nothing is written beside the output before the model is loaded and the first records fit it, so
  * a mistyped command leaves no trace. */
 #include "job/calibrate.h"
+#include "job/deviation_sample.h"
 #include "job/dry_run.h"
 #include "job/engine.h"
 #include "job/identity.h"
@@ -32,6 +33,8 @@
 #define CAREFUL_STARTS 8
 /* Seconds inside the model that make up for starting another host. */
 #define HOST_WORTH_S 0.6
+/* Records a call while a lower precision is measured, where none are given. */
+#define SAMPLE_BATCH 64
 /* Seconds of one model process a record that make up for finding out whether its input is new. */
 #define DEDUP_WORTH_S 10e-6
 
@@ -67,6 +70,7 @@ struct run {
     struct reuse *reuse; /* NULL: every record runs */
     struct journal_plan plan;
     struct engine_work work;
+    struct deviation deviation; /* of a lower precision, once it is measured */
 };
 
 /* --- what an earlier run left ------------------------------------------------------------------------- */
@@ -163,17 +167,17 @@ static tidemill_error *open_past(struct run *run)
 
 /* --- the model ------------------------------------------------------------------------------------------- */
 
-static tidemill_error *open_model(struct run *run)
+static struct runtime_options model_options(const struct run *run)
 {
     const struct job_spec *spec = run->spec;
-    TRY(resources_reserve(spec, run->io, &run->resources));
-    struct runtime_options options = {
+    return (struct runtime_options){
         .model = spec->model,
         .onnxruntime = spec->onnxruntime,
         .provider = spec->provider,
         .output_names = (const char *const *)spec->output_names.items,
         .n_output_names = spec->output_names.n,
         .batch_dimension = (enum batch_dimension)spec->batch_dimension,
+        .precision = (enum precision)spec->precision,
         .threads = run->resources.threads,
         .instances_max = run->resources.instances_max,
         .is_growing = spec->instances == 0,
@@ -182,6 +186,12 @@ static tidemill_error *open_model(struct run *run)
         .load_timeout_ms = LOAD_TIMEOUT_MS,
         .wake_fd = run->stop->wake_fd,
     };
+}
+
+static tidemill_error *open_model(struct run *run)
+{
+    TRY(resources_reserve(run->spec, run->io, &run->resources));
+    struct runtime_options options = model_options(run);
     TRY(runtime_open(&options, &run->resources.region, &run->runtime));
     return resources_make_chunks(&run->resources, runtime_signature(run->runtime)->n_inputs,
                                  &run->padding);
@@ -432,6 +442,30 @@ static tidemill_error *decide_plan(struct run *run)
     return decide_dedup(run, rate_rows_s);
 }
 
+/* A lower precision is measured once, before the job begins and before hosts are added; what is retried
+ * was judged then. */
+static tidemill_error *check_precision(struct run *run)
+{
+    const struct job_spec *spec = run->spec;
+    if (spec->precision == PRECISION_FP32 || run->state.plan.is_set || spec->line_numbers != NULL)
+        return NULL;
+    struct runtime_options exact = model_options(run);
+    exact.precision = PRECISION_FP32;
+    exact.instances_max = 1;
+    struct deviation_sample sample = {
+        .exact = &exact,
+        .lower = run->runtime,
+        .region = &run->resources.region,
+        .slots = run->resources.slots,
+        .chunk = run->resources.chunks[0],
+        .batch = run->spec->batch > 0 ? (uint32_t)run->spec->batch : SAMPLE_BATCH,
+        .stop = run->stop,
+    };
+    TRY(deviation_measure(&sample, &run->deviation));
+    return deviation_check(&run->deviation, precision_name((enum precision)spec->precision),
+                           spec->deviation_max);
+}
+
 /* Chunks of whole microbatches; a function of the batch size alone. */
 static void set_chunk_rows(struct run *run)
 {
@@ -596,6 +630,7 @@ static tidemill_error *prepare(struct run *run)
     TRY(open_model(run));
     TRY(open_input(run));
     TRY(decode_first_chunk(run));
+    TRY(check_precision(run));
     TRY(decide_plan(run));
     set_chunk_rows(run);
     if (run->spec->duplicate_ids != 0 && (run->ids = id_set_new()) == NULL) return error_memory();
@@ -627,6 +662,7 @@ static tidemill_error *open_dry(struct run *run)
     TRY(open_model(run));
     TRY(open_input(run));
     TRY(decode_first_chunk(run));
+    TRY(check_precision(run));
     TRY(decide_plan(run));
     set_chunk_rows(run);
     TRY(open_reuse(run, &reuse));
@@ -647,6 +683,8 @@ static tidemill_error *run_dry(struct run *run, struct job_forecast *ret)
         .stop = run->stop,
     };
     TRY(dry_run(&config, ret));
+    ret->precision = precision_name((enum precision)run->spec->precision);
+    ret->deviation = run->deviation;
     ret->price_usd_hour = run->spec->price_usd_hour;
     ret->cost_usd = cost_machine_usd(ret->wall_s, ret->price_usd_hour);
     ret->cost_usd_per_million = cost_per_million_usd(ret->cost_usd, ret->records);
@@ -667,6 +705,7 @@ static void fill_runtime(struct run *run)
     struct runtime_stats stats;
     struct job_summary *summary = run->summary;
     runtime_get_stats(run->runtime, &stats);
+    stats.cpu_s += run->deviation.host_cpu_s;
     if (run->sink != NULL) sink_add_host_cpu(run->sink, stats.cpu_s);
     summary->run_cpu_s = clock_process_cpu_s() - run->started_cpu_s + stats.cpu_s;
     summary->instances = stats.hosts;
@@ -687,6 +726,7 @@ static void fill_runtime(struct run *run)
 static void fill_summary(struct run *run)
 {
     struct job_summary *summary = run->summary;
+    summary->deviation = run->deviation;
     summary->run_wall_s = clock_now_s() - run->started_s;
     summary->peak_memory_bytes = machine_peak_memory_bytes(run->io);
     if (run->runtime != NULL) fill_runtime(run);
@@ -763,8 +803,10 @@ tidemill_error *job_run(const struct job_spec *spec, const struct io *io,
     struct run run = new_run(spec, &cancellable, stop);
     run.observer = observer;
     run.summary = summary;
-    *summary = (struct job_summary){
-        .output = spec->output, .errors = spec->errors, .price_usd_hour = spec->price_usd_hour};
+    *summary = (struct job_summary){.output = spec->output,
+                                    .errors = spec->errors,
+                                    .price_usd_hour = spec->price_usd_hour,
+                                    .precision = precision_name((enum precision)spec->precision)};
     tidemill_error *error = run_to_end(&run);
     fill_summary(&run);
     close_run(&run);

@@ -181,6 +181,17 @@ static tidemill_error *check_max_errors(struct job_spec *spec)
     return NULL;
 }
 
+static tidemill_error *check_max_deviation(struct job_spec *spec)
+{
+    char *end;
+    const char *text = spec->max_deviation;
+    spec->deviation_max = text != NULL ? strtod(text, &end) : 0;
+    if (text == NULL ||
+        (end != text && *end == '\0' && spec->deviation_max >= 0 && spec->deviation_max <= 2))
+        return NULL;
+    return error_new(ERROR_USAGE, "--max-deviation: '%s' is not a number from 0 to 2", text);
+}
+
 static tidemill_error *check_price(struct job_spec *spec)
 {
     spec->price_usd_hour = 0;
@@ -213,6 +224,7 @@ tidemill_error *job_spec_check(struct job_spec *spec, const struct io *io)
     if (spec->is_retry && spec->is_dry)
         return error_new(ERROR_USAGE, "--dry-run says nothing of --retry-errors; leave one out");
     TRY(check_max_errors(spec));
+    TRY(check_max_deviation(spec));
     TRY(check_price(spec));
     spec->keep_all = spec->keep.n == 1 && strcmp(spec->keep.items[0], "all") == 0;
     return NULL;

@@ -42,6 +42,8 @@ struct job_spec {
     char *provider;
     char *onnxruntime;
     int batch_dimension; /* enum batch_dimension */
+    int precision;       /* enum precision */
+    char *max_deviation;
     int64_t timeout_ms;
     bool is_isolated;
     /* running */
@@ -72,6 +74,7 @@ struct job_spec {
     uint64_t max_errors_count; /* UINT64_MAX: no limit */
     double max_errors_share;   /* > 1: no limit */
     double price_usd_hour;     /* 0: none */
+    double deviation_max;
     /* set by job_retry alone: the records' numbers in the job's input */
     const uint64_t *line_numbers;
     size_t n_line_numbers;

@@ -46,6 +46,9 @@ void job_summary_json(const struct job_summary *summary, struct buffer *out)
     if (summary->price_usd_hour > 0)
         buffer_printf(out, ",\"price_usd_hour\":%g,\"cost_usd\":%.9g,\"cost_usd_per_million\":%.9g",
                       summary->price_usd_hour, summary->cost_usd, summary->cost_usd_per_million);
+    json_text(out, "precision", summary->precision);
+    buffer_text(out, ",\"deviation\":");
+    deviation_json(&summary->deviation, out);
     json_text(out, "output", summary->output);
     json_text(out, "errors_file", counts->failed > 0 ? summary->errors : NULL);
     json_text(out, "runtime", summary->runtime);
@@ -118,6 +121,7 @@ void job_summary_text(const struct job_summary *summary, struct buffer *out)
     text_work(summary, out);
     text_savings(summary, out);
     text_model(summary, out);
+    deviation_text(&summary->deviation, summary->precision, out);
     if (summary->price_usd_hour > 0)
         buffer_printf(out,
                       "cost         %.3g USD at %g USD an hour: %.3g USD per million predictions\n",
@@ -138,6 +142,9 @@ void job_forecast_json(const struct job_forecast *forecast, struct buffer *out)
                   forecast->records, forecast->failed, forecast->reused, forecast->cached,
                   forecast->run_rows, forecast->calls, forecast->tokens, forecast->padded_tokens,
                   forecast->instances, forecast->model_s, forecast->wall_s);
+    json_text(out, "precision", forecast->precision);
+    buffer_text(out, ",\"deviation\":");
+    deviation_json(&forecast->deviation, out);
     if (forecast->price_usd_hour > 0)
         buffer_printf(out, ",\"price_usd_hour\":%g,\"cost_usd\":%.9g,\"cost_usd_per_million\":%.9g",
                       forecast->price_usd_hour, forecast->cost_usd, forecast->cost_usd_per_million);
@@ -158,6 +165,7 @@ void job_forecast_text(const struct job_forecast *forecast, struct buffer *out)
                       forecast->padded_tokens);
     buffer_printf(out, "time         about %.3g s, with %d model process%s at once\n",
                   forecast->wall_s, forecast->instances, forecast->instances == 1 ? "" : "es");
+    deviation_text(&forecast->deviation, forecast->precision, out);
     if (forecast->price_usd_hour > 0)
         buffer_printf(out,
                       "cost         about %.3g USD at %g USD an hour: %.3g USD per million "

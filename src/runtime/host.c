@@ -70,6 +70,7 @@ static tidemill_error *read_options(const unsigned char *message, size_t size,
     *ret = (struct model_options){.output_names = names,
                                   .n_output_names = wire.n_output_names,
                                   .batch_dimension = (enum batch_dimension)wire.batch_dimension,
+                                  .precision = (enum precision)wire.precision,
                                   .threads = (int)wire.threads};
     const char *at = (const char *)message + sizeof wire, *end = (const char *)message + size;
     bool is_fine = wire.n_output_names <= MODEL_VALUES_MAX && next_string(&at, end, &ret->model) &&
@@ -105,6 +106,8 @@ static tidemill_error *open_model(struct host *host)
     struct model_options options;
     const char *names[MODEL_VALUES_MAX];
     TRY(read_options(host->message, size, &options, names));
+    if (model_is_echo(options.model) && options.precision != PRECISION_FP32)
+        return error_new(ERROR_USAGE, "--precision: 'echo' computes nothing");
     const struct model_impl *impl = model_is_echo(options.model) ? &model_echo : &model_onnx;
     return impl->open(&options, &host->model);
 }

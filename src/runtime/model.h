@@ -17,6 +17,7 @@ struct model_options {
     const char *const *output_names;
     size_t n_output_names; /* 0: all */
     enum batch_dimension batch_dimension;
+    enum precision precision;
     int threads;
 };
 

@@ -49,7 +49,8 @@ static tidemill_error *make_options(struct onnx *onnx, const struct model_option
     const char *spinning = options->threads > 1 ? "1" : "0";
     ORT_TRY(onnx, set_config(onnx, "session.intra_op.allow_spinning", spinning));
     ORT_TRY(onnx, set_config(onnx, "session.force_spinning_stop", spinning));
-    return onnx_add_provider(onnx, options->provider != NULL ? options->provider : "cpu");
+    return onnx_add_provider(onnx, options->provider != NULL ? options->provider : "cpu",
+                             options->precision);
 }
 
 /* One line that says whether the file or the machine is at fault. */
@@ -76,9 +77,8 @@ static tidemill_error *open_session(struct onnx *onnx, const struct model_option
     /* What goes wrong in a call comes back as its status; it need not stand in the log too. */
     ORT_TRY(onnx,
             api->RunOptionsSetRunLogSeverityLevel(onnx->run_options, ORT_LOGGING_LEVEL_FATAL));
-    /* The path, not the bytes: external data is looked for beside it. */
-    OrtStatus *status =
-        api->CreateSession(onnx->env, options->model, onnx->options, &onnx->session);
+    OrtStatus *status;
+    TRY(onnx_create_session(onnx, options, &status));
     return load_error(onnx_error(onnx, ERROR_MODEL_LOAD, status), options->model);
 }
 
@@ -104,8 +104,9 @@ static tidemill_error *open_onnx(struct onnx *onnx, const struct model_options *
     TRY(open_session(onnx, options));
     TRY(onnx_read_signature(onnx, options));
     const char *provider = options->provider != NULL ? options->provider : "cpu";
-    snprintf(onnx->model.description, sizeof onnx->model.description, "ONNX Runtime %s (%.*s)",
-             onnx->library.version, (int)MIN(strcspn(provider, ":"), (size_t)64), provider);
+    snprintf(onnx->model.description, sizeof onnx->model.description, "ONNX Runtime %s (%.*s%s)",
+             onnx->library.version, (int)MIN(strcspn(provider, ":"), (size_t)48), provider,
+             onnx->precision);
     return NULL;
 }
 

@@ -16,6 +16,7 @@ struct onnx {
     OrtRunOptions *run_options;
     OrtMemoryInfo *memory_info; /* of the processor's memory, where all our tensors are */
     OrtAllocator *allocator;    /* the library's default one; not ours to free */
+    char precision[64]; /* for the description: what of the model is not float32; else empty */
     bool is_copying; /* outputs are not written in place: the model's declared shapes are wrong */
     OrtValue *inputs[MODEL_VALUES_MAX], *outputs[MODEL_VALUES_MAX];
     const unsigned char *places[MODEL_VALUES_MAX]; /* of outputs that are written in place */
@@ -33,7 +34,14 @@ tidemill_error *onnx_error(const struct onnx *onnx, enum error_code code, OrtSta
 
 /* onnx_provider.c: "cuda:device_id=1,..." -> options for the session. ERROR_MODEL_LOAD lists what the
  * library has when it lacks the one asked for. */
-tidemill_error *onnx_add_provider(struct onnx *onnx, const char *provider);
+tidemill_error *onnx_add_provider(struct onnx *onnx, const char *provider,
+                                  enum precision precision);
+
+/* onnx_precision.c: ERROR_USAGE where the provider does not have the precision. */
+tidemill_error *onnx_check_precision(const char *provider, enum precision precision);
+/* Loads the model into onnx->session. What the library says of it is in *ret_status. */
+tidemill_error *onnx_create_session(struct onnx *onnx, const struct model_options *options,
+                                    OrtStatus **ret_status);
 
 /* onnx_signature.c: fills model.signature from the session. ERROR_UNSUPPORTED for types that cannot
  * be given or shown; ERROR_MODEL_LOAD for an output that is not there. */

@@ -244,3 +244,48 @@ void onnx_file_mark_undeclared(const char *path, struct model_signature *signatu
     error_free(error);
     free(file);
 }
+
+/* The bytes. */
+
+static tidemill_error *read_whole(const char *path, const struct file *file, char *bytes)
+{
+    size_t at = 0, size = (size_t)file->size;
+    while (at < size) {
+        ssize_t part = pread(file->fd, bytes + at, size - at, (off_t)at);
+        if (part < 0 && errno == EINTR) continue;
+        if (part < 0)
+            return error_errno(ERROR_MODEL_LOAD, errno, "cannot read the model '%s'", path);
+        if (part == 0) return error_new(ERROR_MODEL_LOAD, "the model '%s' became shorter", path);
+        at += (size_t)part;
+    }
+    if (size >= 8 && memcmp(bytes + 4, "ORTM", 4) == 0)
+        return error_new(ERROR_USAGE,
+                         "'%s' is in ONNX Runtime's own format, which cannot be changed any more; "
+                         "give the .onnx file that it was made from",
+                         path);
+    return NULL;
+}
+
+tidemill_error *onnx_file_read(const char *path, char **ret, size_t *ret_size)
+{
+    struct file *file = malloc(sizeof *file);
+    if (file == NULL) return error_memory();
+    tidemill_error *error = open_file(path, file);
+    if (error != NULL) {
+        free(file);
+        return error;
+    }
+    *ret_size = (size_t)file->size;
+    *ret = file->size <= INT32_MAX ? malloc(*ret_size) : NULL;
+    error = file->size > INT32_MAX
+                ? error_new(ERROR_MODEL_LOAD, "the model '%s' is larger than 2 GiB", path)
+            : *ret == NULL ? error_memory()
+                           : read_whole(path, file, *ret);
+    if (error != NULL) {
+        free(*ret);
+        *ret = NULL;
+    }
+    close(file->fd);
+    free(file);
+    return error;
+}

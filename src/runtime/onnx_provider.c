@@ -135,14 +135,19 @@ static tidemill_error *add(struct onnx *onnx, const char *name,
                           onnx->options, generic, options->keys, options->values, options->count));
 }
 
-tidemill_error *onnx_add_provider(struct onnx *onnx, const char *provider)
+tidemill_error *onnx_add_provider(struct onnx *onnx, const char *provider, enum precision precision)
 {
+    TRY(onnx_check_precision(provider, precision));
     char *copy = strdup(provider);
     if (copy == NULL) return error_memory();
     struct provider_options options = {0};
     char *colon = strchr(copy, ':');
     if (colon != NULL) *colon = '\0';
     tidemill_error *error = colon != NULL ? parse_options(colon + 1, &options) : NULL;
+    if (error == NULL && precision == PRECISION_BF16 && options.count < OPTIONS_MAX) {
+        options.keys[options.count] = "trt_bf16_enable"; /* the one provider that gets here */
+        options.values[options.count++] = "1";
+    }
     if (error == NULL) error = add(onnx, copy, &options);
     error = error_context(error, "provider '%s'", copy);
     free(copy);

@@ -33,6 +33,7 @@ static tidemill_error *make_open_message(const struct runtime_options *options, 
     struct wire_open wire = {.header = {.version = WIRE_VERSION, .type = WIRE_OPEN},
                              .region_bytes = region_bytes,
                              .batch_dimension = options->batch_dimension,
+                             .precision = options->precision,
                              .threads = (uint32_t)MAX(options->threads, 1),
                              .n_output_names = (uint32_t)options->n_output_names,
                              .is_json_log = log_is_json()};
@@ -132,6 +133,12 @@ tidemill_error *runtime_open(const struct runtime_options *options,
 const struct model_signature *runtime_signature(const struct runtime *runtime)
 {
     return &runtime->signature;
+}
+
+const char *precision_name(enum precision precision)
+{
+    static const char *const names[] = {"fp32", "bf16", "int8"};
+    return names[precision];
 }
 
 const char *runtime_description(const struct runtime *runtime)

@@ -35,6 +35,10 @@ tidemill_error *shared_region_new(size_t size, struct shared_region *ret);
 void shared_region_release(const struct shared_region *region, size_t offset, size_t size);
 void shared_region_free(struct shared_region *region); /* all zero / fd -1 is fine */
 
+/* What a model computes with. FP32 is the model as it is, whatever its types. */
+enum precision { PRECISION_FP32, PRECISION_BF16, PRECISION_INT8 };
+const char *precision_name(enum precision precision); /* "fp32" */
+
 enum batch_dimension { BATCH_DIMENSION_AUTO, BATCH_DIMENSION_FIRST, BATCH_DIMENSION_NONE };
 
 /* Borrowed strings; valid while the runtime lives. */
@@ -45,6 +49,7 @@ struct runtime_options {
     const char *const *output_names; /* outputs wanted, in this order; NULL: all */
     size_t n_output_names;
     enum batch_dimension batch_dimension;
+    enum precision precision;
     int threads;              /* a host's intra-op threads, >= 1 */
     int instances_max;        /* hosts at most */
     bool is_growing;          /* start one host and add others while they are the bottleneck */
@@ -59,6 +64,7 @@ struct runtime;
 
 /* Starts the first host (all of them unless is_growing) and waits until the model is loaded.
  * ERROR_MODEL_LOAD: not a model, truncated, missing, library not found, provider not there.
+ * ERROR_USAGE: the precision is not to be had for this model or provider.
  * ERROR_UNSUPPORTED: inputs that are no tensors, complex numbers, too many inputs or outputs.
  * `region` is borrowed and must outlive the runtime. */
 tidemill_error *runtime_open(const struct runtime_options *options,

@@ -41,9 +41,11 @@ struct wire_open {
     struct wire_header header;
     uint64_t region_bytes;
     uint32_t batch_dimension;
+    uint32_t precision;
     uint32_t threads;
     uint32_t n_output_names;
     uint32_t is_json_log;
+    uint32_t zero; /* no bytes that nobody set */
 };
 
 /* Followed by the strings of the specs (without NULs, lengths there) and the description. */
