@@ -13,17 +13,13 @@
 #define TOKENS_MAX ((uint64_t)1 << 16)
 /* A class with less of the tokens is not worth measuring. */
 #define SHARE_WORTH_MEASURING 0.08
-#define CLASSES_MEASURED_MAX 4
-/* Where nothing can be measured. */
-#define TOKENS_USUAL 1024
-#define CALL_TOKENS_USUAL 16
 #define CALL_TOKENS_MAX 4096
 
 struct length_class {
     uint64_t tokens; /* of the first chunk */
     uint32_t n_rows;
     uint32_t row, length; /* the one to be measured with */
-    uint32_t best_tokens; /* 0: not measured */
+    bool is_tried;
 };
 
 struct token_climb {
@@ -31,9 +27,8 @@ struct token_climb {
     const struct plan_row *rows;
     size_t n_rows;
     struct length_class classes[PLAN_CLASSES];
-    uint32_t *repeated; /* ROWS_MAX times the row that is measured */
-    double call_tokens; /* of the class with the most tokens; negative: not known */
-    double seconds;     /* that the first chunk would take */
+    struct calibrated *found;
+    double seconds; /* that the first chunk would take, as far as it was measured */
 };
 
 /* The middle row of each class, rows being sorted by length. */
@@ -69,7 +64,7 @@ static struct length_class *next_class(struct token_climb *climb)
     for (size_t c = 0; c < PLAN_CLASSES; c++) {
         struct length_class *class = &climb->classes[c];
         total += class->tokens;
-        if (class->best_tokens == 0 && class->n_rows > 0 &&
+        if (!class->is_tried && class->n_rows > 0 && climb->found->tokens[c] == 0 &&
             (best == NULL || class->tokens > best->tokens))
             best = class;
     }
@@ -77,92 +72,101 @@ static struct length_class *next_class(struct token_climb *climb)
     return is_worth ? best : NULL;
 }
 
-/* Seconds a call = a + b x tokens, by its smallest and its best measured size: a / b. */
+/* Seconds a call = a + b x tokens, by its smallest and its best measured size: a / b. 0: not to be told. */
 static double tokens_of_a_call(double one_s, double best_s, uint32_t length, uint32_t best_rows)
 {
     double token_s = (best_s - one_s) / ((double)length * (best_rows - 1));
-    if (best_rows < 2 || token_s <= 0) return CALL_TOKENS_USUAL;
+    if (best_rows < 2 || token_s <= 0) return 0;
     double call_tokens = one_s / token_s - length;
     return MIN(MAX(call_tokens, 1.0), (double)CALL_TOKENS_MAX);
 }
 
-static tidemill_error *measure_class(struct token_climb *climb, struct length_class *class)
+/* ROWS_MAX times the row that stands for the class. */
+static tidemill_error *probe_of(struct token_climb *climb, const struct length_class *class,
+                                struct probe *ret)
 {
-    const struct calibration *c = climb->calibration;
-    struct microbatch mb = {.chunk = c->chunk, .rows = climb->repeated, .n_rows = 1};
+    struct chunk *chunk = climb->calibration->chunk;
+    uint64_t rows_max = MAX(TOKENS_MAX / class->length, UINT64_C(1));
+    uint32_t *rows = arena_alloc(&chunk->arena, ROWS_MAX * sizeof *rows);
+    if (rows == NULL) return error_memory();
+    for (uint32_t i = 0; i < ROWS_MAX; i++) rows[i] = class->row;
+    *ret = (struct probe){
+        .mb = {.chunk = chunk, .rows = rows, .n_rows = 1},
+        .rows_max = (uint32_t)MIN(rows_max, (uint64_t)ROWS_MAX),
+        .length = class->length,
+        .class = plan_class_of(class->length),
+        .rows_share = (double)class->n_rows / (double)climb->n_rows,
+    };
+    return NULL;
+}
+
+/* *ret_one_s: of a call with one row. Leaves probe->rate_rows_s 0 when calls fail. */
+static tidemill_error *climb_probe(const struct calibration *c, struct probe *probe,
+                                   double *ret_one_s)
+{
     struct measurement result;
     struct batch_climb steps;
-    uint64_t rows_max = MAX(TOKENS_MAX / class->length, UINT64_C(1));
-    for (uint32_t i = 0; i < ROWS_MAX; i++) climb->repeated[i] = class->row;
-    class->best_tokens = TOKENS_USUAL;
-    TRY(measure_microbatch(c, &mb, 0, &result)); /* loads what the first call loads */
+    TRY(measure_microbatch(c, &probe->mb, 0, &result)); /* loads what the first call loads */
     if (!result.is_usable) return NULL;
-    TRY(measure_microbatch(c, &mb, 0, &result));
+    TRY(measure_microbatch(c, &probe->mb, 0, &result));
     if (!result.is_usable) return NULL;
-    double one_s = result.seconds / (double)result.rows;
-    batch_climb_start(&steps, (uint32_t)MIN(rows_max, (uint64_t)ROWS_MAX), c->records_total,
-                      1 / MAX(one_s, 1e-9));
+    *ret_one_s = result.seconds / (double)result.rows;
+    batch_climb_start(&steps, probe->rows_max,
+                      c->records_total * probe->rows_share / c->instances_max,
+                      1 / MAX(*ret_one_s, 1e-9));
     while (!steps.is_done && !c->stop->is_asked) {
-        mb.n_rows = steps.batch;
-        TRY(measure_microbatch(c, &mb, batch_climb_measure_s(&steps), &result));
+        probe->mb.n_rows = steps.batch;
+        TRY(measure_microbatch(c, &probe->mb, batch_climb_measure_s(&steps), &result));
         if (!result.is_usable) break;
-        if (steps.batch == 1) one_s = result.seconds / (double)result.rows;
+        if (steps.batch == 1) *ret_one_s = result.seconds / (double)result.rows;
         batch_climb_step(&steps, result.rows, result.seconds, measure_fits_memory(c));
     }
-    if (steps.best_rate_rows_s <= 0) return NULL;
-    class->best_tokens = steps.best_batch * class->length;
-    climb->seconds += (double)class->n_rows / steps.best_rate_rows_s;
-    if (climb->call_tokens < 0)
-        climb->call_tokens = tokens_of_a_call(one_s, steps.best_batch / steps.best_rate_rows_s,
-                                              class->length, steps.best_batch);
+    probe->mb.n_rows = steps.best_batch;
+    probe->rate_rows_s = steps.best_rate_rows_s;
     return NULL;
 }
 
-/* Each class takes over what the nearest measured one found; of two, the longer one's. */
-static uint32_t nearest_budget(const struct token_climb *climb, size_t class)
+static tidemill_error *measure_class(struct token_climb *climb, struct length_class *class)
 {
-    for (size_t distance = 0; distance < PLAN_CLASSES; distance++) {
-        if (class + distance < PLAN_CLASSES && climb->classes[class + distance].best_tokens > 0)
-            return climb->classes[class + distance].best_tokens;
-        if (distance <= class && climb->classes[class - distance].best_tokens > 0)
-            return climb->classes[class - distance].best_tokens;
-    }
-    return TOKENS_USUAL;
+    struct calibrated *found = climb->found;
+    struct probe *probe = &found->probes[found->n_probes];
+    double one_s = 0;
+    class->is_tried = true;
+    TRY(probe_of(climb, class, probe));
+    TRY(climb_probe(climb->calibration, probe, &one_s));
+    if (probe->rate_rows_s <= 0) return NULL;
+    found->n_probes++;
+    found->tokens[probe->class] = probe->mb.n_rows * probe->length;
+    climb->seconds += (double)class->n_rows / probe->rate_rows_s;
+    if (found->call_tokens == 0)
+        found->call_tokens = (uint32_t)tokens_of_a_call(
+            one_s, probe->mb.n_rows / probe->rate_rows_s, probe->length, probe->mb.n_rows);
+    return NULL;
 }
 
-static tidemill_error *climb_tokens(struct token_climb *climb, struct plan_limits *limits,
-                                    double *ret_rate_rows_s)
+static tidemill_error *climb_tokens(struct token_climb *climb)
 {
-    sort_into_classes(climb);
     uint64_t measured_tokens = 0, tokens = 0;
     struct length_class *class;
-    for (int i = 0; i < CLASSES_MEASURED_MAX && (class = next_class(climb)) != NULL; i++) {
+    sort_into_classes(climb);
+    while (climb->found->n_probes < PROBES_MAX && (class = next_class(climb)) != NULL) {
+        size_t n_before = climb->found->n_probes;
         TRY(measure_class(climb, class));
-        measured_tokens += class->tokens;
+        if (climb->found->n_probes > n_before) measured_tokens += class->tokens;
     }
-    for (size_t i = 0; i < PLAN_CLASSES; i++) {
-        limits->tokens_max[i] = nearest_budget(climb, i);
-        tokens += climb->classes[i].tokens;
-    }
-    limits->call_tokens =
-        (uint32_t)(climb->call_tokens < 0 ? CALL_TOKENS_USUAL : climb->call_tokens);
+    for (size_t i = 0; i < PLAN_CLASSES; i++) tokens += climb->classes[i].tokens;
     double seconds = climb->seconds * (double)tokens / (double)MAX(measured_tokens, UINT64_C(1));
-    *ret_rate_rows_s = seconds > 0 ? (double)climb->n_rows / seconds : 0;
+    if (seconds > 0) climb->found->rate_rows_s = (double)climb->n_rows / seconds;
     return NULL;
 }
 
-tidemill_error *calibrate_tokens(const struct calibration *calibration, struct plan_limits *limits,
-                                 double *ret_rate_rows_s)
+tidemill_error *calibrate_tokens(const struct calibration *calibration, struct calibrated *known)
 {
     struct plan_row *rows = NULL;
-    struct token_climb climb = {.calibration = calibration, .call_tokens = -1};
+    struct token_climb climb = {.calibration = calibration, .found = known};
     TRY(chunk_rows(calibration->chunk, runtime_signature(calibration->runtime), &rows,
                    &climb.n_rows));
-    climb.repeated = calloc(ROWS_MAX, sizeof *climb.repeated);
-    if (climb.repeated == NULL) return error_memory();
     if (climb.n_rows > 0) qsort(rows, climb.n_rows, sizeof *rows, compare_lengths);
     climb.rows = rows;
-    tidemill_error *error = climb_tokens(&climb, limits, ret_rate_rows_s);
-    free(climb.repeated);
-    return error;
+    return climb_tokens(&climb);
 }

@@ -99,8 +99,8 @@ static tidemill_error *add_external_data(struct identity *identity, const struct
 
 /* --- parts --------------------------------------------------------------------------------------------- */
 
-static tidemill_error *add_model(struct identity *identity, const struct job_spec *spec,
-                                 const struct io *io)
+tidemill_error *identity_of_model(const struct job_spec *spec, const struct io *io,
+                                  struct identity *identity)
 {
     struct stat status;
     if (strncmp(spec->model, "echo", 4) == 0 && !io_exists(io, spec->model))
@@ -145,7 +145,7 @@ static tidemill_error *add_options(struct identity *identity, const struct job_s
 tidemill_error *identity_of_job(const struct job_spec *spec, const struct io *io,
                                 struct identity *ret)
 {
-    TRY(add_model(ret, spec, io));
+    TRY(identity_of_model(spec, io, ret));
     if (spec->template_path != NULL) TRY(add_file(ret, io, "template", spec->template_path));
     TRY(add_tokenizer(ret, spec, io));
     if (spec->labels != NULL) TRY(add_file(ret, io, "labels", spec->labels));

@@ -11,4 +11,8 @@
 tidemill_error *identity_of_job(const struct job_spec *spec, const struct io *io,
                                 struct identity *ret);
 
+/* The model's part of it alone. */
+tidemill_error *identity_of_model(const struct job_spec *spec, const struct io *io,
+                                  struct identity *ret);
+
 #endif

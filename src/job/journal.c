@@ -238,10 +238,40 @@ static bool read_limits(yyjson_val *frame, struct plan_limits *ret)
     return ret->rows_max >= 1 && yyjson_arr_size(tokens) == PLAN_CLASSES;
 }
 
+static const char *const tuned_from_names[] = {
+    [TUNED_USUAL] = "default",
+    [TUNED_GIVEN] = "given",
+    [TUNED_MEASURED] = "measured",
+    [TUNED_REMEMBERED] = "remembered",
+};
+
+const char *tuned_from_name(enum tuned_from from)
+{
+    return tuned_from_names[from];
+}
+
+static enum tuned_from read_tuned_from(yyjson_val *frame, const char *key)
+{
+    const char *name = yyjson_get_str(yyjson_obj_get(frame, key));
+    for (size_t i = 0; name != NULL && i < COUNT_OF(tuned_from_names); i++)
+        if (strcmp(name, tuned_from_names[i]) == 0) return (enum tuned_from)i;
+    return TUNED_USUAL;
+}
+
+/* 0 where there is none. */
+static int read_small(yyjson_val *frame, const char *key)
+{
+    uint64_t number = yyjson_get_uint(yyjson_obj_get(frame, key));
+    return number <= INT16_MAX ? (int)number : 0;
+}
+
 static bool read_plan(yyjson_val *frame, struct journal_plan *plan)
 {
     plan->is_set = true;
-    plan->is_measured = yyjson_get_bool(yyjson_obj_get(frame, "measured"));
+    plan->batch_from = read_tuned_from(frame, "batch_from");
+    plan->parallel_from = read_tuned_from(frame, "parallel_from");
+    plan->instances = read_small(frame, "instances");
+    plan->threads = read_small(frame, "threads");
     plan->is_deduped = yyjson_get_bool(yyjson_obj_get(frame, "dedup"));
     const char *decoder = yyjson_get_str(yyjson_obj_get(frame, "decoder"));
     free((char *)(uintptr_t)plan->decoder);
@@ -571,10 +601,12 @@ tidemill_error *journal_append_plan(struct journal *journal, const struct journa
         buffer_printf(&journal->json, i == 0 ? "%u" : ",%u", plan->limits.tokens_max[i]);
     buffer_printf(
         &journal->json,
-        "],\"call_tokens\":%u,\"padded\":%s,\"measured\":%s,\"dedup\":%s,\"first_chunk\":\"%s\","
+        "],\"call_tokens\":%u,\"padded\":%s,\"batch_from\":\"%s\",\"instances\":%d,\"threads\":%d,"
+        "\"parallel_from\":\"%s\",\"dedup\":%s,\"first_chunk\":\"%s\","
         "\"decoder\":",
         plan->limits.call_tokens, plan->limits.is_padded ? "true" : "false",
-        plan->is_measured ? "true" : "false", plan->is_deduped ? "true" : "false", digest);
+        tuned_from_name(plan->batch_from), plan->instances, plan->threads,
+        tuned_from_name(plan->parallel_from), plan->is_deduped ? "true" : "false", digest);
     const char *decoder = plan->decoder == NULL ? "" : plan->decoder;
     format_json_string(&journal->json, decoder, strlen(decoder));
     buffer_byte(&journal->json, '}');

@@ -25,11 +25,17 @@ void identity_free(struct identity *identity);
 /* NULL when equal; else ERROR_CHANGED naming the first part that differs. */
 tidemill_error *identity_compare(const struct identity *begun, const struct identity *now);
 
+/* Where a choice came from. */
+enum tuned_from { TUNED_USUAL, TUNED_GIVEN, TUNED_MEASURED, TUNED_REMEMBERED };
+
+const char *tuned_from_name(enum tuned_from from);
+
 /* Decided once a job and kept, so that microbatch boundaries never depend on when it was killed. */
 struct journal_plan {
     bool is_set;
     struct plan_limits limits;
-    bool is_measured;
+    enum tuned_from batch_from, parallel_from;
+    int instances, threads;    /* model processes and the threads of each; 0: not told */
     bool is_deduped;           /* equal inputs run once */
     struct digest first_chunk; /* of the raw bytes of the input's first chunk */
     const char *decoder;       /* what was decided on fields: decoder_description. May be NULL */

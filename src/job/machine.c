@@ -66,6 +66,34 @@ uint64_t machine_memory_free_bytes(const struct io *io)
     return bytes;
 }
 
+/* "Key  : value" in the head of /proc/cpuinfo, which is long where there are many cores. */
+static bool cpu_field(const char *text, const char *key, char *ret, size_t size)
+{
+    const char *line = strstr(text, key), *colon = line == NULL ? NULL : strchr(line, ':');
+    if (colon == NULL) return false;
+    colon += 1 + strspn(colon + 1, " \t");
+    snprintf(ret, size, "%.*s", (int)strcspn(colon, "\n"), colon);
+    return true;
+}
+
+void machine_cpu_name(const struct io *io, char *ret, size_t size)
+{
+    static const char *const keys[] = {"model name", "Model", "CPU part", "cpu"};
+    char text[4096] = "";
+    int fd;
+    size_t n = 0;
+    snprintf(ret, size, "unknown");
+    tidemill_error *error = io_open(io, "/proc/cpuinfo", O_RDONLY, 0, &fd);
+    if (error == NULL) {
+        error = io_read_all(io, fd, "/proc/cpuinfo", text, sizeof text - 1, &n);
+        io_close(io, fd);
+    }
+    text[error == NULL ? n : 0] = '\0';
+    error_free(error);
+    for (size_t i = 0; i < COUNT_OF(keys); i++)
+        if (cpu_field(text, keys[i], ret, size)) return;
+}
+
 uint64_t machine_peak_memory_bytes(const struct io *io)
 {
     return kilobytes_of(io, "/proc/self/status", "VmHWM:");

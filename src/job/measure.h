@@ -8,7 +8,8 @@
 struct calibration {
     struct runtime *runtime;
     const struct shared_region *region;
-    struct slot *slot;     /* any one; free again afterwards */
+    struct slot *slots; /* n_slots >= 1 of them; free again afterwards */
+    size_t n_slots;
     struct chunk *chunk;   /* decoded; its records and area are left as they are */
     double records_total;  /* in the job, estimated; 0: not known */
     uint64_t memory_bytes; /* for all instances together; 0: no limit */
@@ -26,6 +27,16 @@ struct measurement {
  * ERROR_INTERRUPTED when the job is to stop. */
 tidemill_error *measure_microbatch(const struct calibration *calibration, struct microbatch *mb,
                                    double least_s, struct measurement *ret);
+/* The same with every model process busy at once, each with a call running and the next one waiting, as
+ * the engine keeps them: they share caches and memory bandwidth. ret->rows / ret->seconds is the rate of
+ * all of them together. A first round of calls warms up; then at least two calls of each. Waits for the
+ * processes that are wanted (runtime_want_hosts) beforehand. */
+tidemill_error *measure_busy(const struct calibration *calibration, struct microbatch *mb,
+                             double least_s, struct measurement *ret);
+/* Waits until `n` model processes are ready; *ret_is_ready false: some failed to start. Nothing may be in
+ * the runtime. */
+tidemill_error *measure_wait_for_hosts(const struct calibration *calibration, int n,
+                                       bool *ret_is_ready);
 /* Whether as many model processes as may be would keep the limit, if each takes what this one has. */
 bool measure_fits_memory(const struct calibration *calibration);
 

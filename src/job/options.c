@@ -286,6 +286,15 @@ const struct option job_options[] = {
      .has_auto = true,
      .group = "Running",
      .help = "threads of one model process"},
+    {.name = "tune",
+     .type = OPTION_CHOICE,
+     .offset = AT(tune),
+     .choices = "auto|always|off",
+     .default_text = "auto",
+     .group = "Running",
+     .help =
+         "what auto means for --batch, --max-tokens, --instances and --threads: take over what is "
+         "remembered and measure where nothing is, measure always, or neither"},
     {.name = "memory",
      .type = OPTION_SIZE,
      .offset = AT(memory_bytes),

@@ -6,7 +6,6 @@
  *
  * Nothing is written beside the output before the model is loaded and the first records fit it, so
  * a mistyped command leaves no trace. */
-#include "job/calibrate.h"
 #include "job/deviation_sample.h"
 #include "job/dry_run.h"
 #include "job/engine.h"
@@ -18,6 +17,7 @@
 #include "job/resources.h"
 #include "job/reuse.h"
 #include "job/sink.h"
+#include "job/tune.h"
 
 #include "cost/cost.h"
 
@@ -28,11 +28,8 @@
 
 #define TEXT_FILE_BYTES_MAX ((size_t)64 << 20)
 #define SAMPLES_MAX 100 /* records tried until one can be read */
-#define LOAD_TIMEOUT_MS (10 * 60 * 1000)
 /* So many runs in a row that died before their first commit: something here kills them. */
 #define CAREFUL_STARTS 8
-/* Seconds inside the model that make up for starting another host. */
-#define HOST_WORTH_S 0.6
 /* Records a call while a lower precision is measured, where none are given. */
 #define SAMPLE_BATCH 64
 /* Seconds of one model process a record that make up for finding out whether its input is new. */
@@ -53,7 +50,8 @@ struct run {
     struct journal *journal;
 
     struct resources resources; /* chunks[0] is the first one read */
-    struct runtime *runtime;
+    struct tuning tuning;
+    struct runtime *runtime; /* tuning's; it may become another one while the plan is made */
     struct source_config source_config;
     struct source *source;
     char *template_text, *labels_text;
@@ -91,6 +89,12 @@ static tidemill_error *forget(struct run *run)
     return NULL;
 }
 
+static void tell_tuned(struct job_summary *summary, const struct journal_plan *plan)
+{
+    summary->batch_from = tuned_from_name(plan->batch_from);
+    summary->parallel_from = tuned_from_name(plan->parallel_from);
+}
+
 static void tell_complete(struct run *run)
 {
     struct job_summary *summary = run->summary;
@@ -99,7 +103,7 @@ static void tell_complete(struct run *run)
     summary->wall_s = run->state.commit.wall_s;
     summary->cpu_s = run->state.commit.cpu_s;
     summary->batch = run->state.plan.limits.rows_max;
-    summary->is_batch_measured = run->state.plan.is_measured;
+    tell_tuned(summary, &run->state.plan);
 }
 
 static bool is_output_whole(struct run *run)
@@ -160,32 +164,13 @@ static tidemill_error *open_past(struct run *run)
 
 /* --- the model ------------------------------------------------------------------------------------------- */
 
-static struct runtime_options model_options(const struct run *run)
-{
-    const struct job_spec *spec = run->spec;
-    return (struct runtime_options){
-        .model = spec->model,
-        .onnxruntime = spec->onnxruntime,
-        .provider = spec->provider,
-        .output_names = (const char *const *)spec->output_names.items,
-        .n_output_names = spec->output_names.n,
-        .batch_dimension = (enum batch_dimension)spec->batch_dimension,
-        .precision = (enum precision)spec->precision,
-        .threads = run->resources.threads,
-        .instances_max = run->resources.instances_max,
-        .is_growing = spec->instances == 0,
-        .is_isolated = spec->is_isolated,
-        .timeout_ms = (int)MIN(spec->timeout_ms, (int64_t)INT32_MAX),
-        .load_timeout_ms = LOAD_TIMEOUT_MS,
-        .wake_fd = run->stop->wake_fd,
-    };
-}
-
 static tidemill_error *open_model(struct run *run)
 {
     TRY(resources_reserve(run->spec, run->io, &run->resources));
-    struct runtime_options options = model_options(run);
-    TRY(runtime_open(&options, &run->resources.region, &run->runtime));
+    run->tuning = (struct tuning){
+        .spec = run->spec, .io = run->io, .stop = run->stop, .resources = &run->resources};
+    TRY(tuning_open(&run->tuning, &run->identity, &run->state.plan));
+    run->runtime = run->tuning.runtime;
     return resources_make_chunks(&run->resources, runtime_signature(run->runtime)->n_inputs,
                                  &run->padding);
 }
@@ -335,68 +320,15 @@ static tidemill_error *decode_first_chunk(struct run *run)
 
 /* --- the plan ---------------------------------------------------------------------------------------------- */
 
-/* A model that will keep one host busy for long is the bottleneck: all that may be start at once. The
- * others come one by one, when the engine finds itself waiting. */
-static void start_hosts(struct run *run, double model_s)
-{
-    if (model_s > HOST_WORTH_S)
-        runtime_want_hosts(run->runtime, (int)MIN(model_s / HOST_WORTH_S, 1e6) + 1);
-}
-
-static struct calibration calibration_of(struct run *run)
-{
-    const struct chunk *first = run->resources.chunks[0];
-    struct calibration calibration = {
-        .runtime = run->runtime,
-        .region = &run->resources.region,
-        .slot = &run->resources.slots[0],
-        .chunk = run->resources.chunks[0],
-        .memory_bytes = run->resources.memory_bytes,
-        .instances_max = run->resources.instances_max,
-        .stop = run->stop,
-    };
-    if (first->raw.is_last)
-        calibration.records_total = (double)first->raw.n_records;
-    else if (first->share_read > 0)
-        calibration.records_total = (double)first->raw.n_records / first->share_read;
-    return calibration;
-}
-
-static tidemill_error *measure_limits(struct run *run, double *ret_rate_rows_s)
-{
-    struct calibration calibration = calibration_of(run);
-    struct plan_limits *limits = &run->plan.limits;
-    if (run->is_dynamic)
-        TRY(calibrate_tokens(&calibration, limits, ret_rate_rows_s));
-    else
-        TRY(calibrate_batch(&calibration, &limits->rows_max, ret_rate_rows_s));
-    run->plan.is_measured = *ret_rate_rows_s > 0;
-    if (run->plan.is_measured) start_hosts(run, calibration.records_total / *ret_rate_rows_s);
-    return NULL;
-}
-
-/* How large microbatches are: given, forced by the model, or measured now. Where records vary in
- * length they are counted in tokens; a batch size that is given bounds the rows as well. */
+/* How large microbatches are, and what computes them; see tune.h. */
 static tidemill_error *decide_limits(struct run *run, double *ret_rate_rows_s)
 {
-    const struct job_spec *spec = run->spec;
-    const struct model_signature *signature = runtime_signature(run->runtime);
-    struct plan_limits *limits = &run->plan.limits;
-    *limits = (struct plan_limits){.rows_max = 1, .is_padded = run->padding.is_on};
-    if (!signature->is_batched) return NULL;
-    bool is_measured = spec->batch == 0 && !(run->is_dynamic && spec->tokens_max > 0);
-    if (run->is_dynamic) limits->rows_max = CHUNK_ROWS;
-    if (spec->batch > 0) limits->rows_max = (uint32_t)spec->batch;
-    for (size_t i = 0; i < PLAN_CLASSES; i++) limits->tokens_max[i] = (uint32_t)spec->tokens_max;
-    if (signature->batch_fixed > 0) {
-        limits->rows_max = (uint32_t)signature->batch_fixed;
-        if (spec->batch > 0 && spec->batch != signature->batch_fixed)
-            log_event(LOG_WARNING,
-                      "the model takes exactly %lld records a call; --batch %lld is not used",
-                      (long long)signature->batch_fixed, (long long)spec->batch);
-        return NULL;
-    }
-    return is_measured ? measure_limits(run, ret_rate_rows_s) : NULL;
+    struct chunk *first = run->resources.chunks[0];
+    run->plan.limits = (struct plan_limits){.rows_max = 1, .is_padded = run->padding.is_on};
+    tidemill_error *error =
+        tuning_decide(&run->tuning, first, run->is_dynamic, &run->plan, ret_rate_rows_s);
+    run->runtime = run->tuning.runtime;
+    return error;
 }
 
 /* Whether equal inputs are looked for: where a record costs more in the model than finding out. A
@@ -406,10 +338,6 @@ static tidemill_error *decide_dedup(struct run *run, double rate_rows_s)
     bool is_auto = run->spec->dedup == DEDUP_AUTO && run->spec->cache == NULL;
     run->plan.is_deduped = run->spec->dedup == DEDUP_ON || run->spec->cache != NULL;
     if (!is_auto) return NULL;
-    if (rate_rows_s <= 0) {
-        struct calibration calibration = calibration_of(run);
-        TRY(calibrate_rate(&calibration, &run->plan.limits, &rate_rows_s));
-    }
     run->plan.is_deduped = rate_rows_s > 0 && rate_rows_s < 1 / DEDUP_WORTH_S;
     return NULL;
 }
@@ -442,7 +370,7 @@ static tidemill_error *check_precision(struct run *run)
     const struct job_spec *spec = run->spec;
     if (spec->precision == PRECISION_FP32 || run->state.plan.is_set || spec->line_numbers != NULL)
         return NULL;
-    struct runtime_options exact = model_options(run);
+    struct runtime_options exact = run->tuning.options;
     exact.precision = PRECISION_FP32;
     exact.instances_max = 1;
     struct deviation_sample sample = {
@@ -643,6 +571,7 @@ static tidemill_error *run_to_end(struct run *run)
     run->summary->is_resumed = run->state.has_commit;
     TRY(run_engine(run));
     TRY(sink_finish(run->sink));
+    tuning_keep(&run->tuning);
     run->summary->is_complete = true;
     return NULL;
 }
@@ -665,7 +594,7 @@ static tidemill_error *open_dry(struct run *run)
 static tidemill_error *run_dry(struct run *run, struct job_forecast *ret)
 {
     TRY(open_dry(run));
-    struct calibration calibration = calibration_of(run);
+    struct calibration calibration = tuning_calibration(&run->tuning, run->resources.chunks[0]);
     struct dry_run_config config = {
         .source = run->source,
         .chunk = run->resources.chunks[0],
@@ -698,7 +627,7 @@ static void fill_runtime(struct run *run)
     struct runtime_stats stats;
     struct job_summary *summary = run->summary;
     runtime_get_stats(run->runtime, &stats);
-    stats.cpu_s += run->deviation.host_cpu_s;
+    stats.cpu_s += run->deviation.host_cpu_s + run->tuning.ended_cpu_s;
     if (run->sink != NULL) sink_add_host_cpu(run->sink, stats.cpu_s);
     summary->run_cpu_s = clock_process_cpu_s() - run->started_cpu_s + stats.cpu_s;
     summary->instances = stats.hosts;
@@ -727,7 +656,7 @@ static void fill_summary(struct run *run)
         summary->counts = sink_counts(run->sink);
         summary->records_this_run = summary->counts.records - run->state.commit.counts.records;
         summary->batch = run->plan.limits.rows_max;
-        summary->is_batch_measured = run->plan.is_measured;
+        tell_tuned(summary, &run->plan);
         sink_times(run->sink, &summary->wall_s, &summary->cpu_s);
     }
     if (summary->run_wall_s > 0)
@@ -744,6 +673,7 @@ static void close_run(struct run *run)
     tokenizer_close(run->tokenizer);
     source_close(run->source);
     runtime_close(run->runtime);
+    tuning_close(&run->tuning);
     resources_free(&run->resources);
     id_set_free(run->ids);
     free(run->labels.items);
@@ -800,6 +730,7 @@ tidemill_error *job_run(const struct job_spec *spec, const struct io *io,
                                     .errors = spec->errors,
                                     .price_usd_hour = spec->price_usd_hour,
                                     .precision = precision_name((enum precision)spec->precision)};
+    tell_tuned(summary, &run.plan);
     tidemill_error *error = run_to_end(&run);
     fill_summary(&run);
     close_run(&run);

@@ -13,6 +13,7 @@ struct string_list {
 };
 
 enum dedup { DEDUP_AUTO, DEDUP_ON, DEDUP_OFF };
+enum tune { TUNE_AUTO, TUNE_ALWAYS, TUNE_OFF };
 
 struct job_spec {
     /* input */
@@ -51,6 +52,7 @@ struct job_spec {
     int64_t tokens_max; /* of a microbatch; 0: measured */
     int64_t instances;  /* 0: auto */
     int64_t threads;    /* 0: auto */
+    int tune;           /* enum tune */
     int64_t memory_bytes;
     int64_t checkpoint_ms;
     char *max_errors;

@@ -17,6 +17,11 @@ static void json_text(struct buffer *out, const char *key, const char *text)
         format_json_string(out, text, strlen(text));
 }
 
+static const char *from_text(const char *name)
+{
+    return name != NULL ? name : "default";
+}
+
 void job_summary_json(const struct job_summary *summary, struct buffer *out)
 {
     const struct job_counts *counts = &summary->counts;
@@ -32,12 +37,13 @@ void job_summary_json(const struct job_summary *summary, struct buffer *out)
                   "\"rows_per_s\":%.1f",
                   summary->wall_s, summary->cpu_s, summary->run_wall_s, summary->run_cpu_s,
                   summary->rate_rows_s);
-    buffer_printf(
-        out,
-        ",\"batch\":%u,\"tokens_max\":%u,\"batch_measured\":%s,\"instances\":%d,\"threads\":%d,"
-        "\"host_restarts\":%d,\"model_busy_share\":%.3f",
-        summary->batch, summary->tokens_max, summary->is_batch_measured ? "true" : "false",
-        summary->instances, summary->threads, summary->restarts, summary->model_busy_share);
+    buffer_printf(out,
+                  ",\"batch\":%u,\"tokens_max\":%u,\"batch_from\":\"%s\",\"instances\":%d,"
+                  "\"threads\":%d,\"parallel_from\":\"%s\",\"host_restarts\":%d,"
+                  "\"model_busy_share\":%.3f",
+                  summary->batch, summary->tokens_max, from_text(summary->batch_from),
+                  summary->instances, summary->threads, from_text(summary->parallel_from),
+                  summary->restarts, summary->model_busy_share);
     buffer_printf(out,
                   ",\"run_rows\":%" PRIu64 ",\"tokens\":%" PRIu64 ",\"padded_tokens\":%" PRIu64,
                   summary->run_rows, summary->tokens, summary->padded_tokens);
@@ -102,10 +108,11 @@ static void text_model(const struct job_summary *summary, struct buffer *out)
         buffer_printf(out, "calls of up to %u tokens", summary->tokens_max);
     else
         buffer_printf(out, "batch %u", summary->batch);
-    buffer_printf(out, "%s, %d instance%s x %d thread%s, busy %.0f%%",
-                  summary->is_batch_measured ? " (measured)" : "", summary->instances,
+    buffer_printf(out, " (%s), %d instance%s x %d thread%s (%s), busy %.0f%%",
+                  from_text(summary->batch_from), summary->instances,
                   summary->instances == 1 ? "" : "s", summary->threads,
-                  summary->threads == 1 ? "" : "s", 100 * summary->model_busy_share);
+                  summary->threads == 1 ? "" : "s", from_text(summary->parallel_from),
+                  100 * summary->model_busy_share);
     if (summary->restarts > 0)
         buffer_printf(out, ", restarted %d time%s", summary->restarts,
                       summary->restarts == 1 ? "" : "s");

@@ -75,4 +75,62 @@ double batch_climb_measure_s(const struct batch_climb *climb);
 /* `rows` rows took `seconds` at climb->batch; `fits` false: memory would pass the limit. */
 void batch_climb_step(struct batch_climb *climb, uint64_t rows, double seconds, bool fits);
 
+/* --- finer steps, and other machines, by comparing in rounds -------------------------------------- */
+
+/* Seconds that all tuning of a job of `rows_total` rows may take, if it runs at `rate_rows_s`: a share of
+ * its expected time, within a bound. 0: not known. */
+double tuning_budget_s(double rows_total, double rate_rows_s);
+
+#define TUNER_POINTS_MAX 8
+#define TUNER_ROUNDS_MAX 9
+
+struct tuner_point {
+    uint32_t batch;
+    double rates[TUNER_ROUNDS_MAX]; /* rows/s by round; 0: not measured in that one */
+    double score;                   /* its rate / the start's, as far as that is sure */
+    bool is_out;                    /* clearly slower, or it does not fit */
+};
+
+/* The surroundings of a batch size: x 0.71 and x 1.41, further where the edge is best. All points are
+ * measured in turn, round by round, so that what else the machine does hits all of them; a point is
+ * judged by its ratios to the start in the same rounds, and takes its place only when it is faster by
+ * more than noise. Those far behind drop out. The caller measures; this decides. */
+struct batch_tuner {
+    uint32_t batch; /* to be measured next */
+    uint32_t batch_max;
+    struct tuner_point points[TUNER_POINTS_MAX]; /* points[0] is the start */
+    uint32_t n_points, n_rounds;                 /* whole ones */
+    uint32_t place;                              /* of the point to be measured next */
+    double spent_s, budget_s;
+    bool is_done;
+};
+
+void batch_tuner_start(struct batch_tuner *tuner, uint32_t batch, uint32_t batch_max,
+                       double budget_s);
+/* Seconds that one measurement should last, for all rounds to fit the budget. */
+double batch_tuner_measure_s(const struct batch_tuner *tuner);
+/* `rows` rows took `seconds` at tuner->batch; the measurement as a whole took `spent_s`. `fits` false:
+ * memory would pass the limit, or the call failed. */
+void batch_tuner_step(struct batch_tuner *tuner, uint64_t rows, double seconds, double spent_s,
+                      bool fits);
+/* *ret_rate_rows_s: the median measured there; 0: nothing was measured. */
+uint32_t batch_tuner_best(const struct batch_tuner *tuner, double *ret_rate_rows_s);
+
+#define DUEL_ROUNDS_MAX 9
+
+/* Whether to leave the present configuration for another one: both are measured in turn, and the other
+ * one wins only when the median of its ratios shows a gain that is worth it, in most rounds. */
+struct duel {
+    double ratios[DUEL_ROUNDS_MAX]; /* the other one's rate / the present one's */
+    uint32_t n_rounds;
+    double spent_s, budget_s;
+    bool is_done, is_won;
+};
+
+void duel_start(struct duel *duel, double budget_s);
+/* One round: rows/s of both (the other one's 0: it failed), and what measuring them took. */
+void duel_step(struct duel *duel, double present_rows_s, double other_rows_s, double spent_s);
+/* The median of the ratios so far; 0: none. */
+double duel_ratio(const struct duel *duel);
+
 #endif

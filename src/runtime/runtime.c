@@ -146,15 +146,20 @@ const char *runtime_description(const struct runtime *runtime)
     return runtime->description;
 }
 
-void runtime_close(struct runtime *runtime)
+void runtime_end_hosts(struct runtime *runtime)
 {
-    if (runtime == NULL) return;
     /* All first, so that they end side by side. */
     for (size_t i = 0; runtime->slots != NULL && i < runtime->n_slots; i++)
         if (runtime->slots[i].state == SLOT_LOADING || runtime->slots[i].state == SLOT_READY)
             slot_kill(runtime, &runtime->slots[i], DEATH_OWN, NULL, clock_now_ns());
     for (size_t i = 0; runtime->slots != NULL && i < runtime->n_slots; i++)
         slot_close(&runtime->slots[i]);
+}
+
+void runtime_close(struct runtime *runtime)
+{
+    if (runtime == NULL) return;
+    runtime_end_hosts(runtime);
     for (struct unit *unit; (unit = unit_list_pop(&runtime->done)) != NULL;)
         free(unit->done.values);
     model_signature_free(&runtime->signature);

@@ -124,7 +124,10 @@ struct runtime_stats {
 };
 void runtime_get_stats(struct runtime *runtime, struct runtime_stats *ret);
 
-/* Kills what still runs, reaps it, frees everything. NULL is fine. */
+/* Kills the hosts and reaps them. Signature and description stay; nothing may be submitted any more,
+ * and what was is lost. */
+void runtime_end_hosts(struct runtime *runtime);
+/* Ends the hosts, frees everything. NULL is fine. */
 void runtime_close(struct runtime *runtime);
 
 /* `tidemill host`: the other end. Runs until its socket closes; returns the exit status. */

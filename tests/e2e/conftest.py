@@ -68,6 +68,12 @@ def leftovers(folder):
             if p.name.endswith((".partial", ".lock", ".rows", ".archive")) or ".retry" in p.name]
 
 
+@pytest.fixture(autouse=True)
+def no_memory(tmp_path_factory, monkeypatch):
+    """What tuning finds is remembered in a folder of the test's own, never in the developer's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
     """Folder with the small ONNX models of tests/models."""

@@ -38,7 +38,10 @@ static const struct step steps[] = {
                          .tokens_max = {[7] = 512, [8] = 2048},
                          .call_tokens = 33,
                          .is_padded = true},
-              .is_measured = true,
+              .batch_from = TUNED_MEASURED,
+              .parallel_from = TUNED_REMEMBERED,
+              .instances = 2,
+              .threads = 3,
               .first_chunk = {.low = 0x0123456789abcdef, .high = 0x00fe},
               .decoder = "x=x\n\"id\"=gr\xc3\xbcn"}},
     {.kind = ATTEMPT, .record = 0},
@@ -170,7 +173,10 @@ static const char *difference(const struct journal_state *found, const struct ex
     if (found->plan.is_set != (expected->plan != NULL)) return "plan";
     if (expected->plan != NULL &&
         (memcmp(&found->plan.limits, &expected->plan->limits, sizeof found->plan.limits) != 0 ||
-         found->plan.is_measured != expected->plan->is_measured ||
+         found->plan.batch_from != expected->plan->batch_from ||
+         found->plan.parallel_from != expected->plan->parallel_from ||
+         found->plan.instances != expected->plan->instances ||
+         found->plan.threads != expected->plan->threads ||
          !digest_equal(found->plan.first_chunk, expected->plan->first_chunk)))
         return "plan's content";
     if (expected->plan != NULL && strcmp(found->plan.decoder, expected->plan->decoder) != 0)

@@ -9,7 +9,7 @@
 
 #define CALLS_MAX 64  /* as the engine does it */
 #define LONG_JOB 1e12 /* rows: the climb has its longest budget */
-#define BUDGET_S_MAX 15.0
+#define BUDGET_S_MAX 4.0
 #define BUDGET_S_MIN 0.06
 #define BUDGET_SHARE 0.01
 #define SIZES_MAX 20 /* 1, 2, 4, ... 65536 and one that is no power of two */
@@ -153,7 +153,7 @@ static const struct {
      0,
      16,
      256},
-    {"a slow model's budget was not used up", {.call_s = 3, .row_s = 1e-3}, 4096, LONG_JOB, 16, 16},
+    {"a slow model's budget was not used up", {.call_s = 1, .row_s = 1e-3}, 4096, LONG_JOB, 8, 8},
 };
 
 static void known_curves_end_where_they_should(void **unused)
