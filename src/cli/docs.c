@@ -61,7 +61,7 @@ static int print_bash(void)
          "    if [ \"$cur\" = = ]; then cur=; fi\n"
          "    if [ \"$prev\" = = ]; then prev=${COMP_WORDS[COMP_CWORD-2]}; fi\n"
          "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-         "        COMPREPLY=($(compgen -W 'run inspect cache prices --help --version' -- "
+         "        COMPREPLY=($(compgen -W 'run inspect bench cache prices --help --version' -- "
          "\"$cur\"))\n"
          "        return\n    fi\n"
          "    case $prev in");
@@ -125,7 +125,7 @@ static int print_zsh(void)
 {
     puts("#compdef tidemill\n# zsh completion for tidemill; made by 'tidemill docs zsh'.\n"
          "if (( CURRENT == 2 )); then\n"
-         "    _values command 'run[run one job]' 'inspect[show a model]' "
+         "    _values command 'run[run one job]' 'inspect[show a model]' 'bench[measure a model]' "
          "'cache[results shared between jobs]' 'prices[list prices]'\n"
          "elif [[ ${words[2]} = cache ]]; then\n"
          "    if (( CURRENT == 3 )); then\n"

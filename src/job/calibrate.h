@@ -33,6 +33,10 @@ tidemill_error *calibrate_batch(const struct calibration *calibration, struct ca
 /* The same for records that vary in length: how many tokens make the best call, for each class of
  * lengths that holds much of the first chunk, and what a call costs beside them. */
 tidemill_error *calibrate_tokens(const struct calibration *calibration, struct calibrated *known);
+/* One probe for each class of lengths that holds much of the chunk's tokens, most first; at most
+ * PROBES_MAX. Nothing is measured. */
+tidemill_error *calibrate_token_probes(const struct calibration *calibration, struct probe *probes,
+                                       size_t *ret_n);
 /* A microbatch's limits from what was found; usual ones where nothing was. */
 void calibrated_limits(const struct calibrated *found, bool is_dynamic, struct plan_limits *limits);
 

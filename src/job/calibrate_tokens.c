@@ -148,7 +148,6 @@ static tidemill_error *climb_tokens(struct token_climb *climb)
 {
     uint64_t measured_tokens = 0, tokens = 0;
     struct length_class *class;
-    sort_into_classes(climb);
     while (climb->found->n_probes < PROBES_MAX && (class = next_class(climb)) != NULL) {
         size_t n_before = climb->found->n_probes;
         TRY(measure_class(climb, class));
@@ -160,13 +159,34 @@ static tidemill_error *climb_tokens(struct token_climb *climb)
     return NULL;
 }
 
+static tidemill_error *sort_rows(struct token_climb *climb)
+{
+    const struct calibration *c = climb->calibration;
+    struct plan_row *rows = NULL;
+    TRY(chunk_rows(c->chunk, runtime_signature(c->runtime), &rows, &climb->n_rows));
+    if (climb->n_rows > 0) qsort(rows, climb->n_rows, sizeof *rows, compare_lengths);
+    climb->rows = rows;
+    sort_into_classes(climb);
+    return NULL;
+}
+
 tidemill_error *calibrate_tokens(const struct calibration *calibration, struct calibrated *known)
 {
-    struct plan_row *rows = NULL;
     struct token_climb climb = {.calibration = calibration, .found = known};
-    TRY(chunk_rows(calibration->chunk, runtime_signature(calibration->runtime), &rows,
-                   &climb.n_rows));
-    if (climb.n_rows > 0) qsort(rows, climb.n_rows, sizeof *rows, compare_lengths);
-    climb.rows = rows;
+    TRY(sort_rows(&climb));
     return climb_tokens(&climb);
+}
+
+tidemill_error *calibrate_token_probes(const struct calibration *calibration, struct probe *probes,
+                                       size_t *ret_n)
+{
+    struct calibrated none = {0};
+    struct token_climb climb = {.calibration = calibration, .found = &none};
+    struct length_class *class;
+    TRY(sort_rows(&climb));
+    for (*ret_n = 0; *ret_n < PROBES_MAX && (class = next_class(&climb)) != NULL; (*ret_n)++) {
+        class->is_tried = true;
+        TRY(probe_of(&climb, class, &probes[*ret_n]));
+    }
+    return NULL;
 }

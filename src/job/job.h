@@ -6,6 +6,7 @@
 
 #include "base/base.h"
 #include "format/format.h"
+#include "job/bench.h"
 #include "job/deviation.h"
 #include "job/options.h"
 #include "job/spec.h"
