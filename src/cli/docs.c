@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Of `tidemill bench` alone; the others are in the table. */
+#define BENCH_FLAGS "--batch-sizes --lengths --seconds --json --plot"
+
 /* Man pages want hyphens and backslashes escaped. */
 static void man_text(const char *text)
 {
@@ -79,10 +82,12 @@ static int print_bash(void)
          "            *) COMPREPLY=($(compgen -d -- \"$cur\")) ;;\n"
          "        esac\n"
          "        return\n    fi\n"
+         "    local bench=\n"
+         "    if [ \"${COMP_WORDS[1]}\" = bench ]; then bench='" BENCH_FLAGS "'; fi\n"
          "    case $cur in");
     fputs("        -*) COMPREPLY=($(compgen -W '", stdout);
     for (size_t i = 0; i < n_job_options; i++) printf("--%s ", job_options[i].name);
-    puts("--help' -- \"$cur\")) ;;\n"
+    puts("--help'\" $bench\" -- \"$cur\")) ;;\n"
          "        *) COMPREPLY=($(compgen -f -- \"$cur\")) ;;\n"
          "    esac\n}\n"
          "complete -o filenames -F _tidemill tidemill");
@@ -136,6 +141,11 @@ static int print_zsh(void)
          "    fi\n"
          "else\n    _arguments \\");
     for (size_t i = 0; i < n_job_options; i++) zsh_option(&job_options[i]);
+    puts("        '--batch-sizes=[bench: sizes to measure]:value:' \\\n"
+         "        '--lengths=[bench: lengths of random records]:value:' \\\n"
+         "        '--seconds=[bench: time for one size]:value:' \\\n"
+         "        '--json[bench: print JSON]' \\\n"
+         "        '--plot=[bench: write the curves as SVG]:file:_files' \\");
     puts("        '--help[show help]' '*:file:_files'\nfi");
     return 0;
 }

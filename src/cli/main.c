@@ -14,8 +14,7 @@ static const struct command {
 } commands[] = {
     {"run", cli_run, "run one job: records through a model into a file; resumes after any end"},
     {"inspect", cli_inspect, "show a model's inputs and outputs, with a sample record"},
-    {"bench", cli_bench,
-     "measure a model on this machine: rows/s by batch size and use of the cores"},
+    {"bench", cli_bench, "measure a model here: rows/s by batch size and use of the cores"},
     {"cache", cli_cache, "look into, cut or empty a cache of results"},
     {"prices", cli_prices, "list the machine prices that --price knows"},
     {"host", host_main, NULL},

@@ -11,7 +11,7 @@ struct io;
 struct job_spec;
 struct job_stop;
 
-#define BENCH_POINTS_MAX 24
+#define BENCH_POINTS_MAX 48
 #define BENCH_LENGTHS_MAX 4
 #define BENCH_CURVES_MAX (12 * BENCH_LENGTHS_MAX)
 

@@ -9,7 +9,7 @@
 /* Of what is left of the budget, so much may go into one way. */
 #define SHARE_OF_ONE 0.6
 /* Rounds that must fit into the budget, or it is not begun: a round is four calls of each process. */
-#define ROUNDS_THAT_MUST_FIT 4
+#define ROUNDS_THAT_MUST_FIT 6
 #define CALLS_A_ROUND 8
 /* Measurements of a duel: rounds x 2. */
 #define MEASUREMENTS 18

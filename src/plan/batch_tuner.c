@@ -19,6 +19,8 @@
 #define GAIN 1.01
 #define GAIN_OF_FEW_ROUNDS 1.03
 #define FEW_ROUNDS 3
+/* ... and in so many of the rounds, or the machine is too noisy to tell. */
+#define SHARE_OF_GAINS 0.65
 /* After this many rounds a point that was so far behind the best in all of them is not measured again. */
 #define ROUNDS_BEFORE_DROPPING 3
 #define HOPELESS 0.93
@@ -168,14 +170,22 @@ void batch_tuner_step(struct batch_tuner *tuner, uint64_t rows, double seconds, 
     if (tuner->spent_s >= tuner->budget_s || tuner->points[0].is_out) tuner->is_done = true;
 }
 
+static bool is_gain(const struct batch_tuner *tuner, const struct tuner_point *point)
+{
+    double ratios[TUNER_ROUNDS_MAX];
+    double gain = rounds_of(point) < FEW_ROUNDS ? GAIN_OF_FEW_ROUNDS : GAIN;
+    uint32_t n = ratios_of(tuner, point, ratios), n_gains = 0;
+    for (uint32_t i = 0; i < n; i++) n_gains += ratios[i] > 1;
+    return !point->is_out && point->score >= gain && n_gains >= SHARE_OF_GAINS * n;
+}
+
 uint32_t batch_tuner_best(const struct batch_tuner *tuner, double *ret_rate_rows_s)
 {
     const struct tuner_point *best = &tuner->points[0];
     double best_score = 1;
     for (uint32_t i = 1; i < tuner->n_points; i++) {
         const struct tuner_point *point = &tuner->points[i];
-        double gain = rounds_of(point) < FEW_ROUNDS ? GAIN_OF_FEW_ROUNDS : GAIN;
-        if (point->is_out || point->score < gain || point->score <= best_score) continue;
+        if (!is_gain(tuner, point) || point->score <= best_score) continue;
         best = point;
         best_score = point->score;
     }

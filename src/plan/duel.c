@@ -4,8 +4,9 @@
 
 #include "plan/median.h"
 
-/* Rounds before anything is decided. */
-#define ROUNDS_MIN 3
+/* Rounds before the other one is dropped, and before it is taken. */
+#define ROUNDS_TO_LOSE 3
+#define ROUNDS_TO_WIN 5
 /* The other one must be this much faster. */
 #define GAIN_WORTH_TAKING 1.03
 /* Beyond these nobody needs more rounds. */
@@ -28,7 +29,7 @@ static bool is_gain(const struct duel *duel)
 {
     uint32_t n_gains = 0;
     for (uint32_t i = 0; i < duel->n_rounds; i++) n_gains += duel->ratios[i] > 1;
-    return duel->n_rounds >= ROUNDS_MIN && duel_ratio(duel) >= GAIN_WORTH_TAKING &&
+    return duel->n_rounds >= ROUNDS_TO_WIN && duel_ratio(duel) >= GAIN_WORTH_TAKING &&
            n_gains >= SHARE_OF_GAINS * duel->n_rounds;
 }
 
@@ -37,7 +38,8 @@ static bool is_clear(const struct duel *duel)
     bool is_faster = true;
     for (uint32_t i = 0; i < duel->n_rounds; i++)
         is_faster = is_faster && duel->ratios[i] > CLEARLY_FASTER;
-    return duel->n_rounds >= ROUNDS_MIN && (is_faster || duel_ratio(duel) < CLEARLY_SLOWER);
+    return (duel->n_rounds >= ROUNDS_TO_WIN && is_faster) ||
+           (duel->n_rounds >= ROUNDS_TO_LOSE && duel_ratio(duel) < CLEARLY_SLOWER);
 }
 
 void duel_step(struct duel *duel, double present_rows_s, double other_rows_s, double spent_s)
