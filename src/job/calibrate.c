@@ -31,22 +31,27 @@ static tidemill_error *largest_group(const struct calibration *c, struct microba
     return NULL;
 }
 
-static tidemill_error *climb_batch(const struct calibration *c, struct microbatch *mb,
-                                   uint32_t n_rows, struct batch_climb *climb)
+static tidemill_error *climb_batch(const struct calibration *c, struct probe *probe,
+                                   struct batch_climb *climb)
 {
     struct measurement result;
+    struct microbatch *mb = &probe->mb;
+    uint32_t good = 1;
     mb->n_rows = 1;
     TRY(measure_microbatch(c, mb, 0, &result)); /* loads what the first call loads */
     if (!result.is_usable) return NULL;
     TRY(measure_microbatch(c, mb, 0, &result));
     if (!result.is_usable) return NULL;
-    batch_climb_start(climb, n_rows, c->records_total / c->instances_max,
+    batch_climb_start(climb, probe->rows_max, c->records_total / c->instances_max,
                       1 / MAX(result.seconds, 1e-9));
     while (!climb->is_done && !c->stop->is_asked) {
         mb->n_rows = climb->batch;
         TRY(measure_microbatch(c, mb, batch_climb_measure_s(climb), &result));
+        bool fits = result.is_usable && measure_fits_memory(c);
+        if (!fits) probe->rows_max = good; /* what failed once is not tried again */
         if (!result.is_usable) break;
-        batch_climb_step(climb, result.rows, result.seconds, measure_fits_memory(c));
+        good = mb->n_rows;
+        batch_climb_step(climb, result.rows, result.seconds, fits);
     }
     return NULL;
 }
@@ -59,7 +64,7 @@ tidemill_error *calibrate_batch(const struct calibration *calibration, struct ca
     TRY(largest_group(calibration, &probe->mb));
     if (probe->mb.n_rows < ROWS_WORTH_MEASURING) return NULL;
     probe->rows_max = probe->mb.n_rows;
-    TRY(climb_batch(calibration, &probe->mb, probe->rows_max, &climb));
+    TRY(climb_batch(calibration, probe, &climb));
     if (climb.best_rate_rows_s <= 0) return NULL;
     known->n_probes = 1;
     probe->length = 1;

@@ -106,6 +106,7 @@ static tidemill_error *climb_probe(const struct calibration *c, struct probe *pr
 {
     struct measurement result;
     struct batch_climb steps;
+    uint32_t good = 1;
     TRY(measure_microbatch(c, &probe->mb, 0, &result)); /* loads what the first call loads */
     if (!result.is_usable) return NULL;
     TRY(measure_microbatch(c, &probe->mb, 0, &result));
@@ -117,9 +118,12 @@ static tidemill_error *climb_probe(const struct calibration *c, struct probe *pr
     while (!steps.is_done && !c->stop->is_asked) {
         probe->mb.n_rows = steps.batch;
         TRY(measure_microbatch(c, &probe->mb, batch_climb_measure_s(&steps), &result));
+        bool fits = result.is_usable && measure_fits_memory(c);
+        if (!fits) probe->rows_max = good; /* what failed once is not tried again */
         if (!result.is_usable) break;
+        good = steps.batch;
         if (steps.batch == 1) *ret_one_s = result.seconds / (double)result.rows;
-        batch_climb_step(&steps, result.rows, result.seconds, measure_fits_memory(c));
+        batch_climb_step(&steps, result.rows, result.seconds, fits);
     }
     probe->mb.n_rows = steps.best_batch;
     probe->rate_rows_s = steps.best_rate_rows_s;

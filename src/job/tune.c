@@ -214,7 +214,7 @@ static tidemill_error *refine(const struct calibration *c, struct probe *probe, 
         batch_tuner_step(&tuner, result.rows, result.seconds, clock_now_s() - started_s,
                          result.is_usable && measure_fits_memory(c));
     }
-    log_event(LOG_INFO, "length %u: %u rows a call instead of %u, by %u rounds", probe->length,
+    log_event(LOG_DEBUG, "length %u: %u rows a call instead of %u, by %u rounds", probe->length,
               batch_tuner_best(&tuner, &rate), tuner.points[0].batch, tuner.n_rounds);
     probe->mb.n_rows = batch_tuner_best(&tuner, &rate);
     size_t n_hosts = runtime_capacity(c->runtime) / 2;

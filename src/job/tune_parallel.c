@@ -60,19 +60,22 @@ static tidemill_error *measure_contender(struct calibration *c, struct probe *pr
     return NULL;
 }
 
-/* More threads may want more rows: twice as many for twice the threads, or as before. */
+/* More threads may want more rows: up to twice as many for twice the threads. */
 static tidemill_error *choose_rows(struct calibration *c, struct probe *probe,
                                    const struct contender *present, struct contender *other,
                                    double least_s)
 {
-    uint32_t factor = (uint32_t)MAX(other->parallelism.threads / present->parallelism.threads, 1);
-    uint32_t more = (uint32_t)MIN((uint64_t)present->rows * factor, (uint64_t)probe->rows_max);
+    int factor = MAX(other->parallelism.threads / present->parallelism.threads, 1);
+    uint64_t rows_max = MIN((uint64_t)present->rows * (uint64_t)factor, (uint64_t)probe->rows_max);
+    double best_rate = 0;
     other->rows = present->rows;
-    if (more == present->rows) return NULL;
-    TRY(measure_contender(c, probe, other, present->rows, least_s));
-    double rate = other->rate_rows_s;
-    TRY(measure_contender(c, probe, other, more, least_s));
-    if (other->rate_rows_s > rate) other->rows = more;
+    if (rows_max <= present->rows) return NULL;
+    for (uint64_t rows = present->rows; rows <= rows_max; rows *= 2) {
+        TRY(measure_contender(c, probe, other, (uint32_t)rows, least_s));
+        if (other->rate_rows_s <= best_rate) break;
+        other->rows = (uint32_t)rows;
+        best_rate = other->rate_rows_s;
+    }
     return NULL;
 }
 
@@ -93,10 +96,10 @@ static tidemill_error *fight(struct calibration *c, struct probe *probe, struct 
         TRY(measure_contender(c, probe, second, second->rows, least_s));
         duel_step(&duel, present->rate_rows_s, other->rate_rows_s, clock_now_s() - started_s);
     }
-    log_event(LOG_INFO, "%d x %d with %u rows: %.3f times as fast as %d x %d with %u, in %u rounds",
-              other->parallelism.instances, other->parallelism.threads, other->rows,
-              duel_ratio(&duel), present->parallelism.instances, present->parallelism.threads,
-              present->rows, duel.n_rounds);
+    log_event(
+        LOG_DEBUG, "%d x %d with %u rows: %.3f times as fast as %d x %d with %u, in %u rounds",
+        other->parallelism.instances, other->parallelism.threads, other->rows, duel_ratio(&duel),
+        present->parallelism.instances, present->parallelism.threads, present->rows, duel.n_rounds);
     *ret_is_won = duel.is_won;
     return NULL;
 }
