@@ -6,70 +6,17 @@
  *
  * Nothing is written beside the output before the model is loaded and the first records fit it, so
  * a mistyped command leaves no trace. */
-#include "job/deviation_sample.h"
 #include "job/dry_run.h"
-#include "job/engine.h"
 #include "job/identity.h"
-#include "job/job.h"
-#include "job/journal.h"
-#include "job/machine.h"
 #include "job/paths.h"
-#include "job/resources.h"
-#include "job/reuse.h"
-#include "job/sink.h"
-#include "job/tune.h"
+#include "job/run_parts.h"
 
 #include "cost/cost.h"
 
-#include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#define TEXT_FILE_BYTES_MAX ((size_t)64 << 20)
-#define SAMPLES_MAX 100 /* records tried until one can be read */
 /* So many runs in a row that died before their first commit: something here kills them. */
 #define CAREFUL_STARTS 8
-/* Records a call while a lower precision is measured, where none are given. */
-#define SAMPLE_BATCH 64
-/* Seconds of one model process a record that make up for finding out whether its input is new. */
-#define DEDUP_WORTH_S 10e-6
-
-struct run {
-    const struct job_spec *spec;
-    const struct io *io;
-    const struct job_observer *observer;
-    struct job_stop *stop;
-    struct job_summary *summary;
-    double started_s, started_cpu_s;
-
-    char *journal_path, *lock_path;
-    struct file_lock *lock;
-    struct identity identity;
-    struct journal_state state;
-    struct journal *journal;
-
-    struct resources resources; /* chunks[0] is the first one read */
-    struct tuning tuning;
-    struct runtime *runtime; /* tuning's; it may become another one while the plan is made */
-    struct source_config source_config;
-    struct source *source;
-    char *template_text, *labels_text;
-    size_t template_size;
-    struct string_list labels;
-    enum format output_format;
-    struct padding padding;
-    bool is_dynamic;             /* records may differ in shape */
-    struct tokenizer *tokenizer; /* NULL: the input brings no text */
-    struct decoder *decoder;
-    struct encoder *encoder;
-    struct sink *sink;
-    struct id_set *ids;
-    struct reuse *reuse; /* NULL: every record runs */
-    struct journal_plan plan;
-    struct engine_work work;
-    struct deviation deviation; /* of a lower precision, once it is measured */
-};
 
 /* --- what an earlier run left ------------------------------------------------------------------------- */
 
@@ -89,12 +36,6 @@ static tidemill_error *forget(struct run *run)
     return NULL;
 }
 
-static void tell_tuned(struct job_summary *summary, const struct journal_plan *plan)
-{
-    summary->batch_from = tuned_from_name(plan->batch_from);
-    summary->parallel_from = tuned_from_name(plan->parallel_from);
-}
-
 static void tell_complete(struct run *run)
 {
     struct job_summary *summary = run->summary;
@@ -103,7 +44,7 @@ static void tell_complete(struct run *run)
     summary->wall_s = run->state.commit.wall_s;
     summary->cpu_s = run->state.commit.cpu_s;
     summary->batch = run->state.plan.limits.rows_max;
-    tell_tuned(summary, &run->state.plan);
+    run_tell_tuned(summary, &run->state.plan);
 }
 
 static bool is_output_whole(struct run *run)
@@ -162,242 +103,6 @@ static tidemill_error *open_past(struct run *run)
     return look_at_past(run);
 }
 
-/* --- the model ------------------------------------------------------------------------------------------- */
-
-static tidemill_error *open_model(struct run *run)
-{
-    TRY(resources_reserve(run->spec, run->io, &run->resources));
-    run->tuning = (struct tuning){
-        .spec = run->spec, .io = run->io, .stop = run->stop, .resources = &run->resources};
-    TRY(tuning_open(&run->tuning, &run->identity, &run->state.plan));
-    run->runtime = run->tuning.runtime;
-    return resources_make_chunks(&run->resources, runtime_signature(run->runtime)->n_inputs,
-                                 &run->padding);
-}
-
-/* --- formats ----------------------------------------------------------------------------------------------- */
-
-static tidemill_error *read_labels(struct run *run)
-{
-    size_t size;
-    if (run->spec->labels == NULL) return NULL;
-    TRY(io_read_file(run->io, run->spec->labels, TEXT_FILE_BYTES_MAX, &run->labels_text, &size));
-    size_t capacity = 1;
-    for (size_t i = 0; i < size; i++) capacity += run->labels_text[i] == '\n';
-    run->labels.items = calloc(capacity, sizeof *run->labels.items);
-    if (run->labels.items == NULL) return error_memory();
-    char *rest = run->labels_text, *line;
-    while ((line = strsep(&rest, "\n")) != NULL) {
-        size_t length = strlen(line);
-        if (length > 0 && line[length - 1] == '\r') line[length - 1] = '\0';
-        if (rest != NULL || length > 0) run->labels.items[run->labels.n++] = line;
-    }
-    return NULL;
-}
-
-/* Opening one takes up to a second and a library: only where the first record brings text. */
-static tidemill_error *open_tokenizer(struct run *run, const struct decoder_config *config,
-                                      struct slice sample)
-{
-    const struct job_spec *spec = run->spec;
-    const struct tokenizer_options options = {.max_length = (size_t)spec->max_length};
-    bool brings_text;
-    char *path;
-    TRY(job_spec_tokenizer(spec, run->io, &path));
-    if (path == NULL) return NULL;
-    tidemill_error *error = decoder_brings_text(config, sample, &brings_text);
-    if (error == NULL && brings_text)
-        error = tokenizer_open(run->io, path, &options, &run->tokenizer);
-    else if (error == NULL && spec->tokenizer != NULL)
-        log_event(LOG_WARNING, "--tokenizer %s is not used: the first record brings no text for it",
-                  path);
-    free(path);
-    return error;
-}
-
-/* The first record that can be read: a broken one ahead of the others tells nothing of them. */
-static struct slice choose_sample(const struct raw_chunk *first, const struct source_schema *schema)
-{
-    for (size_t i = 0; i < MIN(first->n_records, (size_t)SAMPLES_MAX); i++) {
-        const struct raw_record *record = &first->records[i];
-        if (record->error == ERROR_OK && decoder_can_sample(schema, record->bytes))
-            return record->bytes;
-    }
-    return first->n_records > 0 ? first->records[0].bytes : (struct slice){0};
-}
-
-static tidemill_error *make_decoder(struct run *run)
-{
-    const struct job_spec *spec = run->spec;
-    const struct raw_chunk *first = &run->resources.chunks[0]->raw;
-    if (spec->template_path != NULL)
-        TRY(io_read_file(run->io, spec->template_path, TEXT_FILE_BYTES_MAX, &run->template_text,
-                         &run->template_size));
-    struct decoder_config config = {
-        .schema = source_schema(run->source),
-        .signature = runtime_signature(run->runtime),
-        .maps = (const char *const *)spec->maps.items,
-        .n_maps = spec->maps.n,
-        .id_field = spec->id_field,
-        .keep = (const char *const *)spec->keep.items,
-        .n_keep = spec->keep_all ? 0 : spec->keep.n,
-        .keep_all = spec->keep_all,
-        .template_text = run->template_text,
-        .template_size = run->template_size,
-        .nonfinite = (enum nonfinite_policy)spec->nonfinite,
-        .masks = (const char *const *)spec->masks.items,
-        .n_masks = spec->masks.n,
-    };
-    struct slice sample = choose_sample(first, config.schema);
-    TRY(open_tokenizer(run, &config, sample));
-    config.tokenizer = run->tokenizer;
-    return decoder_new(&config, sample, &run->decoder);
-}
-
-static tidemill_error *make_encoder(struct run *run)
-{
-    const struct job_spec *spec = run->spec;
-    const struct model_signature *signature = runtime_signature(run->runtime);
-    run->output_format = (enum format)spec->output_format;
-    if (run->output_format == FORMAT_AUTO) run->output_format = format_of_path(spec->output);
-    if (run->output_format == FORMAT_AUTO) run->output_format = FORMAT_JSONL;
-    if (run->output_format == FORMAT_NPZ && spec->to_stdout)
-        return error_new(ERROR_USAGE, "an .npz archive cannot be streamed to standard output");
-    TRY(read_labels(run));
-    struct encoder_config config = {
-        .format = run->output_format,
-        .outputs = signature->outputs,
-        .n_outputs = signature->n_outputs,
-        .is_batched = signature->is_batched,
-        .batch_fixed = signature->batch_fixed,
-        .post = spec->post,
-        .labels = (const char *const *)run->labels.items,
-        .n_labels = run->labels.n,
-        .nonfinite = (enum nonfinite_policy)spec->nonfinite,
-        .keep = (const char *const *)spec->keep.items,
-        .n_keep = spec->keep_all ? 0 : spec->keep.n,
-        .keep_all = spec->keep_all,
-        .schema = source_schema(run->source),
-        .padded_dims = run->padding.output_dims,
-    };
-    return encoder_new(&config, &run->encoder);
-}
-
-/* Opens the input, reads its first chunk, and makes what depends on how records look. */
-static tidemill_error *open_input(struct run *run)
-{
-    const struct job_spec *spec = run->spec;
-    run->source_config = (struct source_config){
-        .paths = (const char *const *)spec->input_paths.items,
-        .n_paths = spec->input_paths.n,
-        .format = (enum format)spec->input_format,
-        .compression = COMPRESSION_AUTO,
-        .record_bytes_max = (size_t)spec->record_bytes_max,
-        .chunk_bytes = CHUNK_BYTES,
-        .chunk_rows = CHUNK_ROWS,
-        .line_numbers = spec->line_numbers,
-        .n_line_numbers = spec->n_line_numbers,
-    };
-    TRY(source_open(run->io, &run->source_config, NULL, &run->source));
-    TRY(source_read_chunk(run->source, &run->resources.chunks[0]->raw));
-    run->resources.chunks[0]->share_read = source_progress(run->source);
-    TRY(make_decoder(run));
-    run->is_dynamic = signature_has_dynamic_row(runtime_signature(run->runtime));
-    int64_t pad_id = run->tokenizer != NULL ? tokenizer_pad_id(run->tokenizer) : 0;
-    TRY(padding_decide(spec, runtime_signature(run->runtime), pad_id, &run->padding));
-    return make_encoder(run);
-}
-
-static tidemill_error *decode_first_chunk(struct run *run)
-{
-    struct decode_scratch *scratch = decode_scratch_new();
-    if (scratch == NULL) return error_memory();
-    tidemill_error *error =
-        chunk_decode(run->resources.chunks[0], run->decoder, scratch, run->reuse);
-    decode_scratch_free(scratch);
-    return error;
-}
-
-/* --- the plan ---------------------------------------------------------------------------------------------- */
-
-/* How large microbatches are, and what computes them; see tune.h. */
-static tidemill_error *decide_limits(struct run *run, double *ret_rate_rows_s)
-{
-    struct chunk *first = run->resources.chunks[0];
-    run->plan.limits = (struct plan_limits){.rows_max = 1, .is_padded = run->padding.is_on};
-    tidemill_error *error =
-        tuning_decide(&run->tuning, first, run->is_dynamic, &run->plan, ret_rate_rows_s);
-    run->runtime = run->tuning.runtime;
-    return error;
-}
-
-/* Whether equal inputs are looked for: where a record costs more in the model than finding out. A
- * cache is asked for by whom it pays. */
-static tidemill_error *decide_dedup(struct run *run, double rate_rows_s)
-{
-    bool is_auto = run->spec->dedup == DEDUP_AUTO && run->spec->cache == NULL;
-    run->plan.is_deduped = run->spec->dedup == DEDUP_ON || run->spec->cache != NULL;
-    if (!is_auto) return NULL;
-    run->plan.is_deduped = rate_rows_s > 0 && rate_rows_s < 1 / DEDUP_WORTH_S;
-    return NULL;
-}
-
-/* Remembered by the journal, or decided now. */
-static tidemill_error *decide_plan(struct run *run)
-{
-    const struct buffer *bytes = &run->resources.chunks[0]->raw.bytes;
-    struct digest first_chunk = hash_bytes(bytes->data, bytes->size);
-    if (run->state.plan.is_set) {
-        run->plan = run->state.plan;
-        if (digest_equal(first_chunk, run->plan.first_chunk)) return NULL;
-        return error_new(ERROR_CHANGED, "the input begins with other records than when this job "
-                                        "was begun; use --force to start anew");
-    }
-    run->plan = (struct journal_plan){
-        .is_set = true,
-        .first_chunk = first_chunk,
-        .decoder = decoder_description(run->decoder),
-    };
-    double rate_rows_s = 0;
-    TRY(decide_limits(run, &rate_rows_s));
-    return decide_dedup(run, rate_rows_s);
-}
-
-/* A lower precision is measured once, before the job begins and before hosts are added; what is retried
- * was judged then. */
-static tidemill_error *check_precision(struct run *run)
-{
-    const struct job_spec *spec = run->spec;
-    if (spec->precision == PRECISION_FP32 || run->state.plan.is_set || spec->line_numbers != NULL)
-        return NULL;
-    struct runtime_options exact = run->tuning.options;
-    exact.precision = PRECISION_FP32;
-    exact.instances_max = 1;
-    struct deviation_sample sample = {
-        .exact = &exact,
-        .lower = run->runtime,
-        .region = &run->resources.region,
-        .slots = run->resources.slots,
-        .chunk = run->resources.chunks[0],
-        .batch = run->spec->batch > 0 ? (uint32_t)run->spec->batch : SAMPLE_BATCH,
-        .stop = run->stop,
-    };
-    TRY(deviation_measure(&sample, &run->deviation));
-    return deviation_check(&run->deviation, precision_name((enum precision)spec->precision),
-                           spec->deviation_max);
-}
-
-/* Chunks of whole microbatches; a function of the batch size alone. */
-static void set_chunk_rows(struct run *run)
-{
-    uint32_t batch = run->plan.limits.rows_max;
-    if (run->is_dynamic)
-        source_set_chunk_rows(run->source, MAX(batch, CHUNK_ROWS), 1);
-    else
-        source_set_chunk_rows(run->source, batch >= CHUNK_ROWS ? batch : CHUNK_ROWS / batch * batch,
-                              batch);
-}
-
 static tidemill_error *begin_journal(struct run *run)
 {
     if (run->spec->to_stdout) return NULL;
@@ -407,30 +112,6 @@ static tidemill_error *begin_journal(struct run *run)
                      &run->journal));
     TRY(journal_append_start(run->journal));
     return run->state.plan.is_set ? NULL : journal_append_plan(run->journal, &run->plan);
-}
-
-static tidemill_error *open_reuse(struct run *run, struct reuse_config *config)
-{
-    if (!run->plan.is_deduped) return NULL;
-    if (run->identity.n == 0) TRY(identity_of_job(run->spec, run->io, &run->identity));
-    *config = (struct reuse_config){
-        .io = run->io,
-        .spec = run->spec,
-        .identity = &run->identity,
-        .encoder = run->encoder,
-        .output_format = run->output_format,
-        .runtime = runtime_description(run->runtime),
-        .n_inputs = runtime_signature(run->runtime)->n_inputs,
-    };
-    return reuse_open(config, &run->reuse);
-}
-
-/* The first chunk was decoded before it was known that equal inputs are looked for. */
-static tidemill_error *open_answers(struct run *run, const struct reuse_config *config)
-{
-    if (run->reuse == NULL) return NULL;
-    TRY(reuse_open_answers(run->reuse, config, run->state.plan.is_set));
-    return decode_first_chunk(run);
 }
 
 /* --- going on where an earlier run ended ---------------------------------------------------------------- */
@@ -451,7 +132,7 @@ static tidemill_error *next_first_chunk(struct run *run)
     chunk_recycle(chunk, &run->resources.region);
     TRY(source_read_chunk(run->source, &chunk->raw));
     chunk->share_read = source_progress(run->source);
-    return decode_first_chunk(run);
+    return run_decode_first_chunk(run);
 }
 
 static bool can_seek_input(const struct run *run)
@@ -466,7 +147,7 @@ static tidemill_error *reopen_at(struct run *run, const struct source_position *
     source_close(run->source);
     run->source = NULL;
     TRY(source_open(run->io, &run->source_config, position, &run->source));
-    set_chunk_rows(run);
+    run_set_chunk_rows(run);
     return next_first_chunk(run);
 }
 
@@ -548,17 +229,17 @@ static tidemill_error *run_engine(struct run *run)
 
 static tidemill_error *prepare(struct run *run)
 {
-    TRY(open_model(run));
-    TRY(open_input(run));
-    TRY(decode_first_chunk(run));
-    TRY(check_precision(run));
-    TRY(decide_plan(run));
-    set_chunk_rows(run);
+    TRY(run_open_model(run));
+    TRY(run_open_input(run));
+    TRY(run_decode_first_chunk(run));
+    TRY(run_check_precision(run));
+    TRY(run_decide_plan(run));
+    run_set_chunk_rows(run);
     if (run->spec->duplicate_ids != 0 && (run->ids = id_set_new()) == NULL) return error_memory();
     struct reuse_config reuse;
-    TRY(open_reuse(run, &reuse));
+    TRY(run_open_reuse(run, &reuse));
     TRY(begin_journal(run));
-    TRY(open_answers(run, &reuse));
+    TRY(run_open_answers(run, &reuse));
     if (run->state.has_commit) TRY(skip_to_commit(run));
     return open_output(run);
 }
@@ -581,14 +262,14 @@ static tidemill_error *run_to_end(struct run *run)
 static tidemill_error *open_dry(struct run *run)
 {
     struct reuse_config reuse;
-    TRY(open_model(run));
-    TRY(open_input(run));
-    TRY(decode_first_chunk(run));
-    TRY(check_precision(run));
-    TRY(decide_plan(run));
-    set_chunk_rows(run);
-    TRY(open_reuse(run, &reuse));
-    return open_answers(run, &reuse);
+    TRY(run_open_model(run));
+    TRY(run_open_input(run));
+    TRY(run_decode_first_chunk(run));
+    TRY(run_check_precision(run));
+    TRY(run_decide_plan(run));
+    run_set_chunk_rows(run);
+    TRY(run_open_reuse(run, &reuse));
+    return run_open_answers(run, &reuse);
 }
 
 static tidemill_error *run_dry(struct run *run, struct job_forecast *ret)
@@ -613,56 +294,7 @@ static tidemill_error *run_dry(struct run *run, struct job_forecast *ret)
     return NULL;
 }
 
-/* --- the bill ----------------------------------------------------------------------------------------------- */
-
-static void fill_costs(struct job_summary *summary)
-{
-    summary->cost_usd = cost_machine_usd(summary->wall_s, summary->price_usd_hour);
-    summary->cost_usd_per_million =
-        cost_per_million_usd(summary->cost_usd, summary->counts.records);
-}
-
-static void fill_runtime(struct run *run)
-{
-    struct runtime_stats stats;
-    struct job_summary *summary = run->summary;
-    runtime_get_stats(run->runtime, &stats);
-    stats.cpu_s += run->deviation.host_cpu_s + run->tuning.ended_cpu_s;
-    if (run->sink != NULL) sink_add_host_cpu(run->sink, stats.cpu_s);
-    summary->run_cpu_s = clock_process_cpu_s() - run->started_cpu_s + stats.cpu_s;
-    summary->instances = stats.hosts;
-    summary->threads = run->resources.threads;
-    summary->restarts = stats.restarts;
-    if (run->plan.limits.is_padded)
-        for (size_t i = 0; i < PLAN_CLASSES; i++)
-            summary->tokens_max = MAX(summary->tokens_max, run->plan.limits.tokens_max[i]);
-    summary->run_rows = run->work.rows;
-    summary->tokens = run->work.tokens;
-    summary->padded_tokens = run->work.padded_tokens;
-    summary->peak_host_memory_bytes = stats.peak_memory_bytes;
-    if (summary->run_wall_s > 0 && stats.hosts > 0)
-        summary->model_busy_share = stats.busy_s / (summary->run_wall_s * stats.hosts);
-    snprintf(summary->runtime, sizeof summary->runtime, "%s", runtime_description(run->runtime));
-}
-
-static void fill_summary(struct run *run)
-{
-    struct job_summary *summary = run->summary;
-    summary->deviation = run->deviation;
-    summary->run_wall_s = clock_now_s() - run->started_s;
-    summary->peak_memory_bytes = machine_peak_memory_bytes(run->io);
-    if (run->runtime != NULL) fill_runtime(run);
-    if (run->sink != NULL) {
-        summary->counts = sink_counts(run->sink);
-        summary->records_this_run = summary->counts.records - run->state.commit.counts.records;
-        summary->batch = run->plan.limits.rows_max;
-        tell_tuned(summary, &run->plan);
-        sink_times(run->sink, &summary->wall_s, &summary->cpu_s);
-    }
-    if (summary->run_wall_s > 0)
-        summary->rate_rows_s = (double)summary->records_this_run / summary->run_wall_s;
-    fill_costs(summary);
-}
+/* --- beginning and end ---------------------------------------------------------------------------------- */
 
 static void close_run(struct run *run)
 {
@@ -730,9 +362,9 @@ tidemill_error *job_run(const struct job_spec *spec, const struct io *io,
                                     .errors = spec->errors,
                                     .price_usd_hour = spec->price_usd_hour,
                                     .precision = precision_name((enum precision)spec->precision)};
-    tell_tuned(summary, &run.plan);
+    run_tell_tuned(summary, &run.plan);
     tidemill_error *error = run_to_end(&run);
-    fill_summary(&run);
+    run_fill_summary(&run);
     close_run(&run);
     return error;
 }
