@@ -10,7 +10,7 @@ import numpy
 import onnxruntime
 import orjson
 import task
-from apache_beam.ml.inference.base import KeyedModelHandler, PredictionResult, RunInference
+from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
 from apache_beam.ml.inference.onnx_inference import OnnxModelHandlerNumpy
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -35,15 +35,14 @@ class Handler(OnnxModelHandlerNumpy):
 class Texts:
     """Pads a batch of token ids; given to the handler in place of its own function."""
 
-    def __call__(self, batch, session, _=None):
+    def __call__(self, session, batch, _=None):
         longest = max(map(len, batch))
         ids = numpy.zeros((len(batch), longest), dtype=numpy.int64)
         mask = numpy.zeros_like(ids)
         for row, one in enumerate(batch):
             ids[row, :len(one)], mask[row, :len(one)] = one, 1
         feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": numpy.zeros_like(ids)}
-        answers = session.run(None, {one.name: feed[one.name] for one in session.get_inputs()})[0]
-        return [PredictionResult(one, answer) for one, answer in zip(batch, answers)]
+        return session.run(None, {one.name: feed[one.name] for one in session.get_inputs()})[0]
 
 
 class Decode(beam.DoFn):

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,6 +19,9 @@ HERE = Path(__file__).resolve().parent
 VENVS = data.ROOT / ".deps/peers"
 CORES = contenders.CORES
 TIMEOUT_S = 900
+# Python keeps what it compiled, as everybody's does: the first, checked run fills that in.
+ENVIRONMENT = {**{name: value for name, value in os.environ.items()
+                  if name != "PYTHONDONTWRITEBYTECODE"}, "TOKENIZERS_PARALLELISM": "true"}
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Work:
 @dataclass
 class Contender:
     """command(work, source, output, scratch) is what to run; output is a file, a folder or the
-    beginning of names. rows: 0 is all of them. needs: (what to look for, what to say)."""
+    beginning of names. rows: 0 is all of them. missing: why it cannot take part."""
     key: str
     title: str
     command: callable
@@ -61,11 +63,11 @@ def why_missing(venv, programs):
 
 def framework(key, title, venv, script, *more, rows=0, programs=None, threads=CORES):
     def command(work, source, output, scratch):
-        made = [VENVS / venv / "bin/python", HERE / script, "--model", work.model, "--input", source,
-                "--output", output, "--scratch", scratch, "--threads", threads, *more]
+        made = [VENVS / venv / "bin/python", HERE / script, "--model", work.model, "--input",
+                source, "--output", output, "--scratch", scratch, "--threads", threads, *more]
         return made + (["--tokenizer", work.tokenizer] if work.tokenizer else [])
     return Contender(key, title, command, rows, why_missing(venv, programs or {}),
-                     {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "TOKENIZERS_PARALLELISM": "true"})
+                     ENVIRONMENT)
 
 
 def not_run(key, title, reason):
@@ -80,8 +82,8 @@ def loops_for_digits():
         framework("loop_json", "Python loop: json, batch 256", "loop", "loop.py", rows=200_000),
         framework("loop_orjson", "Python loop: orjson, batch 1,024", "loop", "loop.py", "--kind",
                   "tuned", "--batch", 1024, threads=1),
-        framework("loop_processes", f"the same in {CORES} processes", "loop", "loop.py", "--kind",
-                  "processes", "--batch", 1024),
+        framework("loop_processes", f"Python loop: orjson, batch 1,024, {CORES} processes", "loop",
+                  "loop.py", "--kind", "processes", "--batch", 1024),
     ]
 
 
@@ -124,8 +126,8 @@ def frameworks_for_texts(work, batch, rows):
 
 def loops_for_texts(batch, budget, rows=0):
     return [
-        framework("loop_sorted", f"Python loop: sorted by length, {budget:,} tokens a batch", "loop",
-                  "loop.py", "--kind", "sorted", "--budget", budget),
+        framework("loop_sorted", f"Python loop: sorted by length, {budget:,} tokens a batch",
+                  "loop", "loop.py", "--kind", "sorted", "--budget", budget),
         framework("loop_arrival", f"Python loop: as they come, batch {batch}", "loop", "loop.py",
                   "--kind", "tuned", "--batch", batch, rows=rows),
     ]
@@ -150,11 +152,12 @@ def has_option(name):
 
 
 def tidemill(key="tidemill", title="tidemill run", *more, ids=None):
-    """ids: a file of token ids to read in place of the texts. An option that this build does not
-    have is the reason why it does not take part."""
+    """ids(work, source) is a file of token ids to read in place of the texts. An option that this
+    build does not have is the reason why it does not take part."""
     def command(work, source, output, scratch):
-        made = [contenders.TIDEMILL, "run", "--model", work.model, "--input", ids or source,
-                "--output", output.with_suffix(".jsonl"), *more]
+        made = [contenders.TIDEMILL, "run", "--model", work.model, "--input",
+                ids(work, source) if ids else source, "--output", output.with_suffix(".jsonl"),
+                *more]
         if work.tokenizer and not ids:
             made += ["--tokenizer", work.tokenizer]
         return made
@@ -177,7 +180,3 @@ def run_helper(*arguments):
     """reference.py in the loops' environment; what it prints."""
     return subprocess.run([VENVS / "loop/bin/python", HERE / "reference.py", *arguments],
                           stdout=subprocess.PIPE, check=True).stdout
-
-
-if __name__ == "__main__":
-    sys.exit("bench/peers/run is the command")

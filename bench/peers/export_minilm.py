@@ -24,7 +24,7 @@ TOKENS_MAX = 256
 class Embedding(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.model = AutoModel.from_pretrained(FOLDER, attn_implementation="eager").eval()
+        self.model = AutoModel.from_pretrained(FOLDER, attn_implementation="eager")
 
     def forward(self, input_ids, attention_mask, token_type_ids):
         hidden = self.model(input_ids=input_ids, attention_mask=attention_mask,
@@ -36,11 +36,12 @@ class Embedding(torch.nn.Module):
 
 def main():
     target, tokenizer = sys.argv[1:]
-    ids = torch.ones((2, 7), dtype=torch.int64)
+    ids = torch.arange(14).reshape(2, 7)
+    mask = torch.ones_like(ids)  # not the same tensor: the exporter would take them for one input
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence")}
     names = ["input_ids", "attention_mask", "token_type_ids"]
     with torch.no_grad():
-        torch.onnx.export(Embedding(), (ids, ids, torch.zeros_like(ids)), target,
+        torch.onnx.export(Embedding().eval(), (ids, mask, torch.zeros_like(ids)), target,
                           input_names=names, output_names=["sentence_embedding"], opset_version=18,
                           dynamic_shapes={name: axes for name in names}, dynamo=True,
                           external_data=False)

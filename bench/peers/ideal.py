@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a model would take for texts if nothing were padded, and nothing else had to be done.
 
-bench/raw_loop.c measures full batches of one length, for lengths that stand for all; the best of its
-settings counts. A record costs what a token costs at the nearest length that was measured.
+bench/raw_loop.c measures full batches of one length, for lengths that stand for all; the best of
+its settings counts. A record costs what a token costs at the nearest length that was measured.
 """
 import math
 

@@ -4,7 +4,7 @@
 The checked run also shows the memory, and warms everything up. The start is measured with ten
 records, and taken away from the others: what remains is a slope, seconds a record. Whoever takes
 long has fewer rounds: from FEW_ROUNDS_S on the checked run counts as one of two, from ONE_ROUND_S
-on it is the only one.
+on it is the only one, as it is for everybody where one round is asked for.
 """
 import json
 import re
@@ -22,10 +22,12 @@ import measure
 import numpy
 
 START_ROWS = 10
+SLOPE_LEAST = 0.05  # of a run; where the start is nearly all of it, the slope is noise
 FEW_ROUNDS_S, ONE_ROUND_S = 20, 60
 SLOW_START_S = 5  # a start that takes longer is measured once
 TOLERANCE = 1e-3
 ANSWERS_CHECKED = 200
+SAID_LAST = 5  # lines of a contender that failed
 ID = re.compile(rb'^\{"id": ?("(?:[^"\\]|\\.)*"|-?\d+)')
 
 
@@ -58,11 +60,12 @@ class Turn:
         return {
             "rows": self.rows, "rounds": len(self.runs), "seconds": seconds, "cpu_s": cpu_s,
             "start_s": start_s, "start_cpu_s": start_cpu_s,
-            "rows_per_s": beyond / max(seconds - start_s, 1e-3),
-            "cpu_s_per_million": max(cpu_s - start_cpu_s, 1e-6) / beyond * 1e6,
+            "rows_per_s": beyond / max(seconds - start_s, SLOPE_LEAST * seconds),
+            "cpu_s_per_million": max(cpu_s - start_cpu_s, SLOPE_LEAST * cpu_s) / beyond * 1e6,
             "rows_per_s_whole": self.rows / seconds,
             "cpu_s_per_million_whole": cpu_s / self.rows * 1e6,
-            "client_cpu_s_per_million": statistics.median(client) / self.rows * 1e6 if client else 0,
+            "client_cpu_s_per_million":
+                statistics.median(client) / self.rows * 1e6 if client else 0,
             "spread": (max(rates) - min(rates)) / statistics.median(rates),
             "others": middle(self.runs, "others"), **self.memory}
 
@@ -140,7 +143,7 @@ def checked(work, turn, expected, rounds):
     output, found = run_once(work, turn.contender, turn.source, watch=True)
     check_answers(output, turn.rows, work.output_name, expected[turn.source])
     turn.memory = {key: found.pop(key) for key in ("private_mb", "tree_mb", "largest_mb")}
-    if found["seconds"] > FEW_ROUNDS_S:
+    if found["seconds"] > FEW_ROUNDS_S or rounds == 1:
         turn.runs.append(found)
     if found["seconds"] > ONE_ROUND_S:
         turn.wanted = 1
@@ -166,7 +169,7 @@ def attempt(turn, step, *arguments):
         lines = [line for line in str(error).strip().splitlines() if line.strip()]
         last = lines[-1][:200] if lines else type(error).__name__
         turn.reason = f"{'wrong' if isinstance(error, Wrong) else 'failed'}: {last}"
-        say(f"  {turn.contender.title}: {error}")
+        say("\n    ".join([f"  {turn.contender.title}: {turn.reason}", *lines[-SAID_LAST:]]))
 
 
 def turns_of(work, contenders, most_rows):

@@ -72,10 +72,10 @@ def packages_tokenizer():
     return own if own.exists() else data.made(MODELS / "packages-tokenizer.json", make)
 
 
-def token_ids(work):
+def token_ids(work, source):
     def make(path):
-        catalogue.run_helper("ids", work.tokenizer, work.source, path)
-    return data.made(data.WORK / f"{work.source.stem}-{work.key}-ids.jsonl", make)
+        catalogue.run_helper("ids", work.tokenizer, source, path)
+    return data.made(data.WORK / f"{source.stem}-{work.key}-ids.jsonl", make)
 
 
 def lengths_of(work, source):
@@ -85,8 +85,9 @@ def lengths_of(work, source):
 def about_lengths(lengths):
     ordered = sorted(lengths)
     at = {share: ordered[int(share * (len(ordered) - 1))] for share in (0.1, 0.5, 0.9)}
-    return (f"{len(lengths):,} texts; tokens: mean {sum(lengths) / len(lengths):.1f}, a tenth up to "
-            f"{at[0.1]}, half up to {at[0.5]}, nine tenths up to {at[0.9]}, at most {ordered[-1]}.")
+    return (f"{len(lengths):,} texts; tokens: mean {sum(lengths) / len(lengths):.1f}, a tenth up "
+            f"to {at[0.1]}, half up to {at[0.5]}, nine tenths up to {at[0.9]}, at most "
+            f"{ordered[-1]}.")
 
 
 def packages_work(n_rows):
@@ -124,19 +125,19 @@ def of_texts(options, work, contenders):
 def packages(options):
     work = packages_work(100_000)
     yield of_texts(options, work, [
-        *catalogue.tidemill_for_texts(token_ids(work)), *catalogue.loops_for_texts(32, 1024),
+        *catalogue.tidemill_for_texts(token_ids), *catalogue.loops_for_texts(32, 1024),
         *catalogue.frameworks_for_texts(work, 256, 0)])
 
 
 def embeddings(options):
     work = minilm_work("docstrings", texts.docstrings(2000), 2000, "Docstrings", "bigint")
     yield of_texts(options, work, [
-        *catalogue.tidemill_for_texts(token_ids(work)),
+        *catalogue.tidemill_for_texts(token_ids),
         *catalogue.loops_for_texts(32, 1024, rows=500), catalogue.sentence_transformers(),
         *catalogue.frameworks_for_texts(work, 32, 500)])
     work = minilm_work("short", texts.some_short(4000), 4000, "Short descriptions", "string")
     yield of_texts(options, work, [
-        *catalogue.tidemill_for_texts(token_ids(work)), *catalogue.loops_for_texts(32, 2048),
+        *catalogue.tidemill_for_texts(token_ids), *catalogue.loops_for_texts(32, 2048),
         catalogue.sentence_transformers(), *catalogue.frameworks_for_texts(work, 32, 2000)])
 
 
@@ -258,8 +259,8 @@ def write(found, options):
     about = found["machine"]
     shown = [one for one in found["sections"] if one["key"] in ("digits", "packages", "docstrings",
                                                                "short", "all")]
-    (where / "peers.svg").write_text(plot.svg(
-        shown, f"{about['cores']} cores of {about['processor']}, {about['date']}"), encoding="utf-8")
+    machine = f"{about['cores']} cores of {about['processor']}, {about['date']}"
+    (where / "peers.svg").write_text(plot.svg(shown, machine), encoding="utf-8")
     (where / "PEERS.md").write_text(page(found, options), encoding="utf-8")
     rounds.say(f"{results}, {where / 'peers.svg'}, {where / 'PEERS.md'}")
 
@@ -275,7 +276,8 @@ def parse_options():
                         help="no more records than this: a look whether all of it runs")
     parser.add_argument("--large", action="store_true", help="sizes: ten million too")
     parser.add_argument("--no-ideal", action="store_true", help="leave the zero-padding ideal out")
-    parser.add_argument("--publish", action="store_true", help="write docs/PEERS.md, docs/peers.svg")
+    parser.add_argument("--publish", action="store_true",
+                        help="write docs/PEERS.md and docs/peers.svg")
     options = parser.parse_args()
     options.only = [name for name in options.only.split(",") if name]
     options.contenders = [name for name in options.contenders.split(",") if name]

@@ -12,7 +12,8 @@ def megabytes(value):
 
 def ours_of(rows):
     """The row that the others are compared with: the first of tidemill's that ran."""
-    return next((row for row in rows if row["key"].startswith("tidemill") and "seconds" in row), None)
+    ours = (row for row in rows if row["key"].startswith("tidemill") and "seconds" in row)
+    return next(ours, None)
 
 
 def cells(row, ours):
@@ -81,5 +82,5 @@ def section(found):
 
 def machine(about):
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    return (f"{about['cores']} cores of {about['processor']}, {about['memory']}, {about['system']}, "
-            f"{about['date']}. {versions}.")
+    return (f"{about['cores']} cores of {about['processor']}, {about['memory']}, "
+            f"{about['system']}, {about['date']}. {versions}.")

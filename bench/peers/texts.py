@@ -60,7 +60,8 @@ def long_descriptions():
         lines = subprocess.run(["/usr/lib/apt/apt-helper", "cat-file", path], encoding="utf-8",
                                stdout=subprocess.PIPE, check=True).stdout.splitlines()
         for fields in prepare.stanzas(lines):
-            text = " ".join(word for word in fields.get("Description-en", "").split() if word != ".")
+            words = fields.get("Description-en", "").split()
+            text = " ".join(word for word in words if word != ".")  # a dot is an empty line
             if text and text not in seen:
                 seen.add(text)
                 yield fields["Package"] + "/long", text

@@ -50,8 +50,8 @@ def start(options, scratch, port, environment):
 
 
 def requests(options):
-    """The record's own line is the body, for the handler to parse, which is faster than the server's
-    own JSON; the id stays with the client."""
+    """The record's own line is the body, for the handler to parse, which is faster than the
+    server's own JSON; the id stays with the client."""
     with open(options.input, "rb") as lines:
         for line in lines:
             yield (orjson.loads(line)["id"], http_client.request(

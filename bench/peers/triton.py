@@ -2,9 +2,9 @@
 """Triton through PyTriton: dynamic batches, one request a record or one for many.
 
 As in "Quick Start", "Model Configuration" (DynamicBatcher) and "Custom HTTP/gRPC headers" of
-PyTriton's documentation, and Triton's "Model Configuration" and "Optimization": two instances, no
-queue delay unless it is set, clients that keep 2 x batch x instances records in flight. Requests use
-the binary tensor extension of the KServe protocol.
+PyTriton's documentation, and Triton's "Model Configuration" and "Optimization": an instance a core,
+no queue delay unless it is set, clients that keep 2 x batch x instances records in flight. Requests
+use the binary tensor extension of the KServe protocol.
 """
 import json
 import logging
