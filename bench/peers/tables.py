@@ -3,7 +3,8 @@
 from report import number, table
 
 HEAD = ["", "records", "records/s", "CPU-s per million", "CPU-s / ours", "speed, ours / theirs",
-        "start s", "private MB", "all MB", "others", "rounds"]
+        "start s", "start CPU-s", "CPU-s per million with the start", "private MB", "all MB", "others",
+        "rounds"]
 
 
 def megabytes(value):
@@ -17,13 +18,12 @@ def ours_of(rows):
 
 
 def cells(row, ours):
-    if "seconds" not in row:
-        return [row["title"], row["reason"]] + [""] * (len(HEAD) - 2)
     against = ["", ""] if ours is None else [
-        f"{row['cpu_s_per_million'] / ours['cpu_s_per_million']:.3g}",
-        f"{ours['rows_per_s'] / row['rows_per_s']:.3g}"]
+        number(row["cpu_s_per_million"] / ours["cpu_s_per_million"]),
+        number(ours["rows_per_s"] / row["rows_per_s"])]
     return [row["title"], f"{row['rows']:,}", number(row["rows_per_s"]),
             number(row["cpu_s_per_million"]), *against, f"{row['start_s']:.2f}",
+            f"{row['start_cpu_s']:.2f}", number(row["cpu_s_per_million_whole"]),
             megabytes(row["private_mb"]), megabytes(row["tree_mb"]), f"{100 * row['others']:.0f}%",
             f"{row['rounds']}"]
 
@@ -37,14 +37,12 @@ def ran_first(rows):
 def contenders(rows):
     ran, others = ran_first(rows)
     ours = ours_of(rows)
-    text = table(HEAD, [cells(row, ours) for row in ran], True) if ran else ""
-    for row in others:
-        text += f"\n\n{row['title']}: {row['reason']}."
-    for row in ran:
-        if row.get("client_cpu_s_per_million"):
-            text += (f"\n\n{row['title']}: {number(row['client_cpu_s_per_million'])} of the "
-                     "CPU-seconds per million are the client's.")
-    return text
+    parts = [table(HEAD, [cells(row, ours) for row in ran], True)] if ran else []
+    remarks = [f"* {row['title']}: {row['reason']}." for row in others]
+    remarks += [f"* {row['title']}: {number(row['client_cpu_s_per_million'])} of the CPU-seconds "
+                "per million are the client's."
+                for row in ran if row.get("client_cpu_s_per_million")]
+    return "\n\n".join(parts + (["\n".join(remarks)] if remarks else []))
 
 
 def ideal(found, rows):
