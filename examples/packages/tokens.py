@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Turns text records into token records. Standard library only.
-
-In: JSON Lines with id, text, section. Out, one line for each:
-{"id": ..., "input_ids": [...], "attention_mask": [1, 1, ...], "section": ...}.
-The lists have the record's own length, 1 to 64; nothing is padded.
+"""How the text becomes token ids: for training, and as tokenizer.json. Standard library only.
 
 The text is lower-cased and cut into runs of letters, runs of digits and single
-marks. A run that is not in vocab.txt is cut from the left into the longest
-pieces that are; pieces after the first are listed with ## in front. A token's
-id is its line in vocab.txt, from 0. --build-vocab writes vocab.txt anew.
+marks. A run that is not in the vocabulary is cut from the left into the longest
+pieces that are; pieces after the first are listed with ## in front. A text of
+white space is one unknown token; more than 64 tokens are cut.
+
+tokenizer.json says the same to programs that read it, tidemill among them.
+Called as a program, this writes tokenizer.json anew, with a vocabulary from
+the texts of train.jsonl.
 """
 import argparse
 import collections
@@ -22,7 +22,7 @@ PAD, UNKNOWN = "[PAD]", "[UNK]"  # ids 0 and 1
 UNKNOWN_ID = 1
 TOKENS_MAX = 64
 PIECE_MAX = 6  # letters in a piece of a rare word
-RUNS = re.compile(r"[a-z]+|[0-9]+|[^\sa-z0-9]")
+RUNS = r"[a-z]+|[0-9]+|[^\sa-z0-9]"
 
 
 def pieces(run, vocab):
@@ -41,28 +41,50 @@ def pieces(run, vocab):
 
 
 class Tokenizer:
-    def __init__(self, vocab_lines):
-        self.ids = {token: i for i, token in enumerate(vocab_lines)}
+    def __init__(self, vocab):
+        self.ids = vocab  # token -> id
+        self.runs = re.compile(RUNS)
         self.known = {}  # run -> its ids
 
     def encode(self, text):
         ids = []
-        for run in RUNS.findall(text.lower()):
+        for run in self.runs.findall(text.lower()):
             if run not in self.known:
                 self.known[run] = [self.ids[p] for p in pieces(run, self.ids)]
             ids += self.known[run]
             if len(ids) >= TOKENS_MAX:
                 break
-        return ids[:TOKENS_MAX] or [UNKNOWN_ID]
+        return ids[:TOKENS_MAX] or [UNKNOWN_ID] * (text != "")
 
 
-def load_tokenizer(path=HERE / "vocab.txt"):
-    return Tokenizer(path.read_text(encoding="utf-8").split())
+def load_tokenizer(path=HERE / "tokenizer.json"):
+    return Tokenizer(json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"])
+
+
+def as_json(vocab):
+    """The content of tokenizer.json. \\x1c to \\x1f are white space to Python only, so they are named."""
+    runs = RUNS.replace(r"\s", r"\s\x1c-\x1f")
+    empty = {"type": "Replace", "pattern": {"Regex": r"\A[\s\x1c-\x1f]*\z"}, "content": "\ufffd"}
+    return {
+        "version": "1.0",
+        "truncation": {"direction": "Right", "max_length": TOKENS_MAX, "strategy": "LongestFirst",
+                       "stride": 0},
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, empty]},
+        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": runs}, "behavior": "Removed",
+                          "invert": True},
+        "post_processor": None,
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": False},
+        "model": {"type": "WordPiece", "unk_token": UNKNOWN, "continuing_subword_prefix": "##",
+                  "max_input_chars_per_word": 1 << 30,
+                  "vocab": {token: i for i, token in enumerate(vocab)}},
+    }
 
 
 def build_vocab(texts, size):
     """Returns the most frequent runs for three quarters, then pieces of the rest."""
-    runs = collections.Counter(run for text in texts for run in RUNS.findall(text.lower()))
+    runs = collections.Counter(run for text in texts for run in re.findall(RUNS, text.lower()))
     ranked = sorted(runs, key=lambda r: (-runs[r], r))
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     vocab = dict.fromkeys([PAD, UNKNOWN, *letters, *("##" + c for c in letters)])
@@ -92,25 +114,14 @@ def records(path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("input", nargs="?", default="-", help="default: standard input")
-    parser.add_argument("--output", default="-", help="default: standard output")
-    parser.add_argument("--vocab", type=Path, default=HERE / "vocab.txt")
-    parser.add_argument("--build-vocab", type=int, metavar="SIZE",
-                        help="write the vocabulary from the input instead")
+    parser.add_argument("input", nargs="?", default="train.jsonl", help="default: train.jsonl")
+    parser.add_argument("--output", type=Path, default=HERE / "tokenizer.json")
+    parser.add_argument("--size", type=int, default=4000, help="tokens in the vocabulary")
     args = parser.parse_args()
 
-    if args.build_vocab:
-        vocab = build_vocab([r["text"] for r in records(args.input)], args.build_vocab)
-        args.vocab.write_text("".join(f"{token}\n" for token in vocab), encoding="utf-8")
-        return
-    tokenizer = load_tokenizer(args.vocab)
-    out = sys.stdout if args.output == "-" else open(args.output, "w", encoding="utf-8")
-    with out:
-        for record in records(args.input):
-            ids = tokenizer.encode(record["text"])
-            made = {"id": record["id"], "input_ids": ids, "attention_mask": [1] * len(ids),
-                    "section": record.get("section")}
-            out.write(json.dumps(made, ensure_ascii=False, separators=(",", ":")) + "\n")
+    vocab = build_vocab([r["text"] for r in records(args.input)], args.size)
+    text = json.dumps(as_json(vocab), ensure_ascii=False, indent=1)
+    args.output.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains the section classifier and writes packages.onnx. Needs jax, numpy, onnx.
 
-In: train.jsonl and heldout.jsonl of prepare.py, vocab.txt and labels.txt. Out:
+In: train.jsonl and heldout.jsonl of prepare.py, tokenizer.json and labels.txt. Out:
 packages.onnx and a few lines of accuracy. The held-out records are not used in
 training, nor to choose anything. The graph that export.py writes is compared
 with JAX on held-out records.

@@ -10,6 +10,7 @@
 #include "base/hash.h"   /* fingerprints and checksums */
 #include "base/log.h"    /* lines for people and for machines */
 #include "base/queue.h"  /* where threads meet */
+#include "base/units.h"  /* sizes and times as people write them */
 
 #include <stddef.h>
 #include <stdint.h>

@@ -9,6 +9,7 @@
 /* Each takes argv from its own name on, and returns the exit status. */
 int cli_run(int argc, char **argv);
 int cli_inspect(int argc, char **argv);
+int cli_cache(int argc, char **argv);
 int cli_prices(int argc, char **argv);
 int cli_docs(int argc, char **argv);
 

@@ -61,7 +61,8 @@ static int print_bash(void)
          "    if [ \"$cur\" = = ]; then cur=; fi\n"
          "    if [ \"$prev\" = = ]; then prev=${COMP_WORDS[COMP_CWORD-2]}; fi\n"
          "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-         "        COMPREPLY=($(compgen -W 'run inspect prices --help --version' -- \"$cur\"))\n"
+         "        COMPREPLY=($(compgen -W 'run inspect cache prices --help --version' -- "
+         "\"$cur\"))\n"
          "        return\n    fi\n"
          "    case $prev in");
     for (size_t i = 0; i < n_job_options; i++) {
@@ -71,6 +72,13 @@ static int print_bash(void)
         puts("' -- \"$cur\")); return ;;");
     }
     puts("    esac\n"
+         "    if [ \"${COMP_WORDS[1]}\" = cache ]; then\n"
+         "        case $COMP_CWORD,$cur in\n"
+         "            2,*) COMPREPLY=($(compgen -W 'stat prune clear' -- \"$cur\")) ;;\n"
+         "            *,-*) COMPREPLY=($(compgen -W '--json --max-bytes --help' -- \"$cur\")) ;;\n"
+         "            *) COMPREPLY=($(compgen -d -- \"$cur\")) ;;\n"
+         "        esac\n"
+         "        return\n    fi\n"
          "    case $cur in");
     fputs("        -*) COMPREPLY=($(compgen -W '", stdout);
     for (size_t i = 0; i < n_job_options; i++) printf("--%s ", job_options[i].name);
@@ -117,7 +125,15 @@ static int print_zsh(void)
 {
     puts("#compdef tidemill\n# zsh completion for tidemill; made by 'tidemill docs zsh'.\n"
          "if (( CURRENT == 2 )); then\n"
-         "    _values command 'run[run one job]' 'inspect[show a model]' 'prices[list prices]'\n"
+         "    _values command 'run[run one job]' 'inspect[show a model]' "
+         "'cache[results shared between jobs]' 'prices[list prices]'\n"
+         "elif [[ ${words[2]} = cache ]]; then\n"
+         "    if (( CURRENT == 3 )); then\n"
+         "        _values action 'stat[what is in it]' 'prune[drop the oldest]' 'clear[drop all]'\n"
+         "    else\n"
+         "        _arguments '--json[print JSON]' '--max-bytes=[what may stay]:size:' "
+         "'--help[show help]' '*:folder:_files -/'\n"
+         "    fi\n"
          "else\n    _arguments \\");
     for (size_t i = 0; i < n_job_options; i++) zsh_option(&job_options[i]);
     puts("        '--help[show help]' '*:file:_files'\nfi");

@@ -5,6 +5,7 @@
 #include "io/io.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define REGION_BYTES ((size_t)1 << 20)
@@ -75,6 +76,68 @@ static void print_sample_value(const struct value_spec *spec, const struct shape
     if (row->rank == 0) fputs(sample_element(spec->type), stdout);
 }
 
+static bool takes_tokens(const struct value_spec *spec)
+{
+    return strcmp(spec->name, "input_ids") == 0 &&
+           (spec->type == TENSOR_INT64 || spec->type == TENSOR_INT32);
+}
+
+/* Does decoding make this input where a record has text or token ids? */
+static bool is_made(const struct value_spec *spec)
+{
+    static const char *const made[] = {"attention_mask", "token_type_ids", "position_ids"};
+    for (size_t i = 0; i < COUNT_OF(made); i++)
+        if (strcmp(spec->name, made[i]) == 0) return true;
+    return false;
+}
+
+static const struct value_spec *tokens_input(const struct model_signature *signature)
+{
+    for (size_t i = 0; i < signature->n_inputs; i++)
+        if (takes_tokens(&signature->inputs[i])) return &signature->inputs[i];
+    return NULL;
+}
+
+/* What text would be read with; *ret_has_text: something that works. */
+static tidemill_error *print_tokenizer(const struct job_spec *spec, bool *ret_has_text)
+{
+    const struct tokenizer_options options = {.max_length = (size_t)spec->max_length};
+    struct tokenizer *tokenizer;
+    char *path;
+    TRY(job_spec_tokenizer(spec, &io_local, &path));
+    if (path == NULL) {
+        puts("tokenizer: none; a tokenizer.json beside the model, or --tokenizer, lets it take "
+             "text");
+        return NULL;
+    }
+    tidemill_error *error = tokenizer_open(&io_local, path, &options, &tokenizer);
+    *ret_has_text = error == NULL;
+    if (error != NULL) {
+        printf("tokenizer: %s; it cannot be used: %s\n", path, error_message(error));
+        error_free(error);
+    } else {
+        printf("tokenizer: %s; ", path);
+        if (tokenizer_max_length(tokenizer) > 0)
+            printf("text is cut at %zu tokens; ", tokenizer_max_length(tokenizer));
+        printf("padding is %lld (tokenizers %s)\n", (long long)tokenizer_pad_id(tokenizer),
+               tokenizer_version(tokenizer));
+        tokenizer_close(tokenizer);
+    }
+    free(path);
+    return NULL;
+}
+
+/* A text model's record is its text; the other inputs follow. */
+static bool print_ready_text(const struct model_signature *signature)
+{
+    for (size_t i = 0; i < signature->n_inputs; i++)
+        if (!takes_tokens(&signature->inputs[i]) && !is_made(&signature->inputs[i])) return false;
+    puts("map: --map input_ids=text   (not needed where a field is called text, or is the only one "
+         "with text; --map input_ids=a,b takes a pair)\n"
+         "sample record: {\"id\":1,\"text\":\"a sentence\"}");
+    return true;
+}
+
 static void print_ready(const struct model_signature *signature)
 {
     fputs("map:", stdout);
@@ -112,7 +175,9 @@ static tidemill_error *inspect(const struct job_spec *spec)
         print_values("inputs", signature->inputs, signature->n_inputs);
         print_values("outputs", signature->outputs, signature->n_outputs);
         print_batching(signature);
-        print_ready(signature);
+        bool has_text = false;
+        if (tokens_input(signature) != NULL) error = print_tokenizer(spec, &has_text);
+        if (!has_text || !print_ready_text(signature)) print_ready(signature);
     }
     runtime_close(runtime);
     shared_region_free(&region);

@@ -14,6 +14,7 @@ static const struct command {
 } commands[] = {
     {"run", cli_run, "run one job: records through a model into a file; resumes after any end"},
     {"inspect", cli_inspect, "show a model's inputs and outputs, with a sample record"},
+    {"cache", cli_cache, "look into, cut or empty a cache of results"},
     {"prices", cli_prices, "list the machine prices that --price knows"},
     {"host", host_main, NULL},
     {"docs", cli_docs, NULL},

@@ -45,9 +45,10 @@ static void append_bar(struct buffer *out, double share)
 static void append_numbers(struct buffer *out, const struct progress_view *view,
                            const struct job_progress *progress)
 {
-    buffer_printf(out, "%llu rows, %.0f rows/s, batch %u, %llu errors",
-                  (unsigned long long)progress->counts.records, progress->rate_rows_s,
-                  progress->batch, (unsigned long long)progress->counts.failed);
+    buffer_printf(out, "%llu rows, %.0f rows/s, ", (unsigned long long)progress->records_done,
+                  progress->rate_rows_s);
+    if (progress->batch > 0) buffer_printf(out, "batch %u, ", progress->batch);
+    buffer_printf(out, "%llu errors", (unsigned long long)progress->counts.failed);
     if (progress->left_s >= 0) {
         buffer_text(out, ", ");
         append_time(out, progress->left_s);
@@ -78,7 +79,7 @@ static void show_line(struct progress_view *view, const struct job_progress *pro
     view->told_s = progress->elapsed_s;
     append_numbers(&line, view, progress);
     if (progress->share_done >= 0)
-        buffer_printf(&line, ", %.0f%% of the input read", progress->share_done * 100);
+        buffer_printf(&line, ", %.0f%% done", progress->share_done * 100);
     buffer_byte(&line, '\0');
     if (!line.is_failed) log_event(LOG_INFO, "%s", line.data);
     buffer_free(&line);

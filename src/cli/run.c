@@ -110,11 +110,38 @@ static void tell_summary(const struct job_spec *spec, const struct job_summary *
     buffer_free(&text);
 }
 
+/* The forecast is what the command is asked for: it goes to standard output. */
+static tidemill_error *forecast(const struct job_spec *spec)
+{
+    struct job_forecast told;
+    struct buffer text = {0};
+    TRY(job_dry_run(spec, &io_local, &stop, &told));
+    if (log_is_json())
+        job_forecast_json(&told, &text);
+    else
+        job_forecast_text(&told, &text);
+    fwrite(text.data, 1, text.size, stdout);
+    buffer_free(&text);
+    return NULL;
+}
+
+static int run_job(const struct job_spec *spec)
+{
+    struct job_summary summary;
+    struct progress_view view;
+    progress_view_init(&view, spec);
+    struct job_observer observer = {.context = &view, .progress = progress_view_show};
+    tidemill_error *error = spec->is_retry ? job_retry(spec, &io_local, &observer, &stop, &summary)
+                                           : job_run(spec, &io_local, &observer, &stop, &summary);
+    progress_view_end(&view);
+    if (error == NULL || error_code_of(error) == ERROR_INTERRUPTED) tell_summary(spec, &summary);
+    if (spec->summary != NULL && error == NULL) error = write_summary(spec->summary, &summary);
+    return error != NULL ? cli_fail(error) : summary.counts.failed > 0 ? 1 : 0;
+}
+
 int cli_run(int argc, char **argv)
 {
     struct job_spec spec;
-    struct job_summary summary;
-    struct progress_view view;
     bool wants_help = false;
     tidemill_error *error = parse(argc, argv, &spec, &wants_help);
     if (error == NULL && wants_help) {
@@ -127,14 +154,8 @@ int cli_run(int argc, char **argv)
         return cli_fail(error);
     }
     catch_signals();
-    progress_view_init(&view, &spec);
-    struct job_observer observer = {.context = &view, .progress = progress_view_show};
-    error = spec.is_retry ? job_retry(&spec, &io_local, &observer, &stop, &summary)
-                          : job_run(&spec, &io_local, &observer, &stop, &summary);
-    progress_view_end(&view);
-    if (error == NULL || error_code_of(error) == ERROR_INTERRUPTED) tell_summary(&spec, &summary);
-    if (spec.summary != NULL && error == NULL) error = write_summary(spec.summary, &summary);
-    int status = error != NULL ? cli_fail(error) : summary.counts.failed > 0 ? 1 : 0;
+    if (spec.is_dry) error = forecast(&spec);
+    int status = error != NULL ? cli_fail(error) : spec.is_dry ? 0 : run_job(&spec);
     job_spec_free(&spec);
     return status;
 }

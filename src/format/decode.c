@@ -113,6 +113,7 @@ void decoding_begin_row(struct decoding *d, size_t index, struct row *row)
     row->bytes = 0;
     row->count = 0;
     row->is_full = false;
+    row->is_made = false;
     row->shape.rank = 0;
 }
 
@@ -298,9 +299,10 @@ void decoder_decode(const struct decoder *decoder, struct decode_scratch *scratc
     } else {
         is_fine = decode_json(&d);
     }
-    if (is_fine) is_fine = commit(&d);
+    if (is_fine) is_fine = decoding_finish_rows(&d) && commit(&d);
     if (!is_fine && ret->id.size == 0) (void)take_line_id(&d);
     ret->n_kept = is_fine ? ret->n_kept : 0;
+    ret->n_texts = is_fine ? ret->n_texts : 0;
 }
 
 void decoder_disable_fast(struct decoder *decoder)

@@ -10,6 +10,8 @@
 #include "format/source.h"
 #include "format/tensor.h"
 
+struct tokenizer;
+
 /* NaN and infinity, in inputs ("NaN" strings, CSV cells, base64 and .npy data, numbers that overflow
  * the type) and in outputs. ERROR: that record fails. Inputs: NULL and STRING both let them through.
  * Outputs: NULL writes null; STRING writes "NaN", "Infinity", "-Infinity". */
@@ -31,6 +33,9 @@ struct decoder_config {
     const char *template_text; /* NULL, or JSON with {{field}} places; maps then name its fields */
     size_t template_size;
     enum nonfinite_policy nonfinite;
+    const struct tokenizer *tokenizer; /* NULL: none; borrowed. Text in the field of input_ids */
+    const char *const *masks;          /* inputs that are made of ones where a record has none */
+    size_t n_masks;
 };
 
 /* A record's part of one model input. */
@@ -52,6 +57,8 @@ struct record {
     struct record_input *inputs; /* n_inputs of the signature; in the arena */
     struct kept_field *kept;
     size_t n_kept;
+    struct slice text[2]; /* UTF-8, unescaped; lives as long as raw record and arena */
+    uint32_t n_texts;     /* > 0: decoder_tokenize has to turn it into tokens before it can run */
 };
 
 /* Where input rows are written. Each input has its own stretch of input_capacity bytes, so that rows
@@ -64,11 +71,16 @@ struct tensor_area {
 
 /* Immutable once made; threads share it. */
 struct decoder;
-/* `sample`: the first record of the input, for the automatic parts (which field is which input, which
- * is the id); may be broken or absent (size 0). ERROR_USAGE where a map names what is not there or
+/* `sample`: the first record of the input that can be read, for the automatic parts (which field is
+ * which input, which is the id, which holds text); may be broken or absent (size 0). ERROR_USAGE where a map names what is not there or
  * an input finds no field; the message lists the fields and shows a --map line to write. */
 tidemill_error *decoder_new(const struct decoder_config *config, struct slice sample,
                             struct decoder **ret);
+/* Whether this record would do as a sample: a JSON object, a CSV line with all its cells. */
+bool decoder_can_sample(const struct source_schema *schema, struct slice record);
+/* Whether the sample has text where decoder_new would want config->tokenizer, which is not looked at. */
+tidemill_error *decoder_brings_text(const struct decoder_config *config, struct slice sample,
+                                    bool *ret);
 /* What was decided: one "INPUT=FIELD" a line, and "id=FIELD". Borrowed. */
 const char *decoder_description(const struct decoder *decoder);
 void decoder_free(struct decoder *decoder);
@@ -80,9 +92,14 @@ void decode_scratch_free(struct decode_scratch *scratch);
 
 /* Never fails as a call: what is wrong with the record stands in ret->error and ret->message (also
  * when raw->error is set, and when memory or the area runs out). Slices of *ret point into raw, the
- * arena or static memory. */
+ * arena or static memory. With n_texts > 0 the inputs that the text gives have 0 bytes so far. */
 void decoder_decode(const struct decoder *decoder, struct decode_scratch *scratch,
                     const struct raw_record *raw, struct tensor_area *area, struct arena *arena,
                     struct record *ret);
+
+/* For a record with n_texts > 0: text -> tokens, and the inputs that follow from them, into the area.
+ * Then n_texts is 0; or the record's error is set. Any thread with its own scratch. */
+void decoder_tokenize(const struct decoder *decoder, struct decode_scratch *scratch,
+                      struct tensor_area *area, struct arena *arena, struct record *record);
 
 #endif

@@ -164,6 +164,11 @@ static bool put_input(struct decoding *d, struct row *row)
 {
     const struct input_plan *input = row->input;
     const struct field *fields = d->decoder->row.fields;
+    row->is_made = input->n_parts == 0;
+    if (row->is_made) return true;
+    for (size_t i = 0; i < input->n_parts && input->is_text; i++)
+        decoding_take_text(d, (uint32_t)i, cells_of(d)[fields[input->parts[i].field].column]);
+    if (input->is_text) return true;
     if (!input->is_joined)
         return put_cell(d, row, cells_of(d)[fields[input->parts[0].field].column]);
     for (size_t i = 0; i < input->n_parts; i++) {

@@ -85,11 +85,25 @@ static const char *put_scalar(struct row *row, const char *p, const char *last)
     return p;
 }
 
+static const char *put_text(struct decoding *d, const struct field *field, const char *p,
+                            const char *last)
+{
+    size_t size;
+    if (*p != '"') return NULL;
+    const char *end = scan_string(p + 1, last, NULL, NULL);
+    char *text = end == NULL ? NULL : arena_alloc(d->arena, (size_t)(end - p));
+    if (text == NULL) return NULL; /* for want of memory too: the tree tells */
+    scan_string(p + 1, last, text, &size);
+    decoding_take_text(d, field->part, (struct slice){text, size});
+    return end;
+}
+
 static const char *put_field(struct decoding *d, const struct field *field, const char *first,
                              const char *p, const char *last)
 {
     struct row *row = &d->scratch->rows[field->input];
     const struct input_plan *input = row->input;
+    if (input->is_text) return put_text(d, field, p, last);
     if (input->is_joined) {
         if (field->part != row->count) return NULL; /* in another order: the tree sorts it out */
         return put_scalar(row, p, last);
@@ -191,6 +205,14 @@ static bool read_members(struct decoding *d, const struct reading *reading, cons
     return p == last;
 }
 
+static bool has_all_parts(const struct decoding *d, const struct input_plan *input)
+{
+    for (size_t i = 0; i < input->n_parts; i++) {
+        if (d->scratch->found[input->parts[i].field].data == NULL) return false;
+    }
+    return input->n_parts > 0;
+}
+
 static bool has_all_inputs(struct decoding *d)
 {
     for (size_t i = 0; i < d->decoder->n_inputs; i++) {
@@ -200,8 +222,9 @@ static bool has_all_inputs(struct decoding *d)
             if (row->count != input->n_parts) return false;
             row->shape = (struct shape){.rank = 1, .dims = {(int64_t)row->count}};
             if (input->is_fixed && input->row_shape.rank > 0) row->shape = input->row_shape;
-        } else if (d->scratch->found[input->parts[0].field].data == NULL) {
-            return false;
+        } else if (!has_all_parts(d, input)) {
+            row->is_made = input->making != MAKE_NOTHING;
+            if (!row->is_made) return false;
         }
     }
     return true;

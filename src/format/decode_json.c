@@ -207,14 +207,34 @@ static bool put_value(struct decoding *d, struct row *row, yyjson_val *value)
     return json_put_nested(d, row, value);
 }
 
+static bool put_text(struct decoding *d, uint32_t part, yyjson_val *value, const char *label)
+{
+    if (!yyjson_is_str(value)) {
+        return decoding_fail(d, ERROR_WRONG_TYPE, "field '%s': expected a string, found %s", label,
+                             json_kind_text(value));
+    }
+    size_t size = yyjson_get_len(value);
+    char *text = arena_copy(d->arena, yyjson_get_str(value), size);
+    if (text == NULL) return decoding_fail_memory(d);
+    decoding_take_text(d, part, (struct slice){text, size});
+    return true;
+}
+
 static bool put_input(struct decoding *d, struct row *row)
 {
     const struct input_plan *input = row->input;
+    row->is_made = input->n_parts == 0;
     for (size_t i = 0; i < input->n_parts; i++) {
         const struct field_ref *part = &input->parts[i];
         yyjson_val *value;
         if (!json_resolve(d, part, &value, NULL)) {
+            row->is_made = input->making != MAKE_NOTHING;
+            if (row->is_made) return true;
             return decoding_fail(d, ERROR_MISSING_FIELD, "field '%s': not there", part->text);
+        }
+        if (input->is_text) {
+            if (!put_text(d, (uint32_t)i, value, part->text)) return false;
+            continue;
         }
         if (!input->is_joined) return put_value(d, row, value);
         if (!json_append_scalar(d, row, value, part->text)) return false;

@@ -29,8 +29,8 @@ static bool knows_names(const struct planner *planner)
     return is_body(planner) ? planner->knows_body : planner->knows_row;
 }
 
-static tidemill_error *add_part(struct planner *planner, struct parts *parts, const char *text,
-                                const char *what)
+static tidemill_error *append_part(struct planner *planner, struct parts *parts, const char *text,
+                                   bool must_exist, const char *what)
 {
     if (parts->n == parts->capacity) {
         size_t capacity = parts->capacity == 0 ? 8 : parts->capacity * 2;
@@ -41,9 +41,15 @@ static tidemill_error *add_part(struct planner *planner, struct parts *parts, co
         parts->refs = refs;
         parts->capacity = capacity;
     }
-    TRY(plan_ref(planner, is_body(planner), text, true, what, &parts->refs[parts->n]));
+    TRY(plan_ref(planner, is_body(planner), text, must_exist, what, &parts->refs[parts->n]));
     parts->n++;
     return NULL;
+}
+
+static tidemill_error *add_part(struct planner *planner, struct parts *parts, const char *text,
+                                const char *what)
+{
+    return append_part(planner, parts, text, true, what);
 }
 
 /* --- ranges ------------------------------------------------------------------------------------------ */
@@ -139,7 +145,9 @@ static tidemill_error *set_parts(struct planner *planner, size_t index, const st
     struct input_plan *input = &decoder->inputs[index];
     input->parts = parts->refs;
     input->n_parts = parts->n;
-    input->is_joined = parts->n > 1;
+    TRY(plan_text(planner, input, parts->refs, parts->n, label, &input->is_text));
+    if (input->is_text) decoder->text_input = input;
+    input->is_joined = parts->n > 1 && !input->is_text;
     if (label[0] == '\0') label = input->name; /* a .npy file's array has no name */
     input->label = arena_copy(&decoder->arena, label, strlen(label));
     if (input->label == NULL) return error_memory();
@@ -201,8 +209,8 @@ static tidemill_error *take_map(struct planner *planner, const char *map)
     return set_parts(planner, index, &parts, equals + 1);
 }
 
-/* Fields that are no id, not named by --keep, and not yet an input's. */
-static bool is_free(const struct planner *planner, size_t name_index)
+/* Fields that are no id, not yet an input's and, where that counts, not named by --keep. */
+bool plan_is_free(const struct planner *planner, size_t name_index, bool counts_kept)
 {
     const struct decoder *decoder = planner->decoder;
     const struct reading *reading = is_body(planner) ? &decoder->body : &decoder->row;
@@ -210,10 +218,15 @@ static bool is_free(const struct planner *planner, size_t name_index)
     int32_t field = reading_find(reading, name.data, name.size);
     if (field >= 0 && reading->fields[field].input >= 0) return false;
     if (decoder->has_id && strcmp(decoder->id.text, name.data) == 0) return false;
-    for (size_t i = 0; i < decoder->n_keep; i++) {
+    for (size_t i = 0; i < decoder->n_keep && counts_kept; i++) {
         if (strcmp(decoder->keep[i].text, name.data) == 0) return false;
     }
     return true;
+}
+
+static bool is_free(const struct planner *planner, size_t name_index)
+{
+    return plan_is_free(planner, name_index, true);
 }
 
 static size_t count_free(const struct planner *planner, size_t *ret_last)
@@ -227,11 +240,26 @@ static size_t count_free(const struct planner *planner, size_t *ret_last)
     return count;
 }
 
-static tidemill_error *take_one(struct planner *planner, size_t index, const char *name)
+tidemill_error *plan_take_one(struct planner *planner, size_t index, const char *name,
+                              bool must_exist)
 {
     struct parts parts = {0};
-    TRY(add_part(planner, &parts, name, "input"));
+    TRY(append_part(planner, &parts, name, must_exist, "input"));
     return set_parts(planner, index, &parts, name);
+}
+
+static tidemill_error *take_one(struct planner *planner, size_t index, const char *name)
+{
+    return plan_take_one(planner, index, name, true);
+}
+
+/* Token ids come from text, where one field has it. */
+static tidemill_error *take_text(struct planner *planner)
+{
+    size_t ids = plan_ids_input(planner->decoder);
+    bool is_open = ids != SIZE_MAX && planner->decoder->inputs[ids].n_parts == 0;
+    const char *name = is_open ? plan_find_text(planner) : NULL;
+    return name == NULL ? NULL : take_one(planner, ids, name);
 }
 
 /* Every free column, in the header's order. */
@@ -273,10 +301,12 @@ tidemill_error *plan_inputs(struct planner *planner)
     for (size_t i = 0; i < planner->config->n_maps; i++) {
         TRY(take_map(planner, planner->config->maps[i]));
     }
+    TRY(take_text(planner));
+    TRY(plan_making(planner));
     size_t n_missing = 0, missing = 0, last = 0;
     for (size_t i = 0; i < decoder->n_inputs; i++) {
         const char *name = decoder->inputs[i].name;
-        if (decoder->inputs[i].n_parts > 0) continue;
+        if (decoder->inputs[i].n_parts > 0 || decoder->inputs[i].making != MAKE_NOTHING) continue;
         bool agrees = reading_find(names_of(planner), name, strlen(name)) >= 0;
         if (agrees || !knows_names(planner)) {
             TRY(take_one(planner, i, name));

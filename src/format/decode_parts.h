@@ -10,6 +10,7 @@
 #include "format/decode.h"
 #include "format/decode_value.h"
 #include "format/template.h"
+#include "format/tokenizer.h"
 
 #include <yyjson.h>
 
@@ -31,6 +32,14 @@ struct field_ref {
     const char *text; /* as written, for messages */
 };
 
+/* What an input consists of where a record has no field for it. */
+enum making {
+    MAKE_NOTHING,   /* that record is wrong */
+    MAKE_ONES,      /* attention_mask */
+    MAKE_TYPES,     /* token_type_ids: the tokenizer's, or zeros */
+    MAKE_POSITIONS, /* 0, 1, 2, ... */
+};
+
 struct input_plan {
     const char *name;
     enum tensor_type type;
@@ -40,7 +49,10 @@ struct input_plan {
     size_t count;
     const struct field_ref *parts;
     size_t n_parts;
-    bool is_joined;    /* each part gives one element */
+    bool is_joined; /* each part gives one element */
+    bool is_text;   /* token ids of its parts' text: one, or a pair */
+    enum making making;
+    size_t source;     /* with a making: the input whose shape it takes */
     const char *label; /* field as written, for messages */
 };
 
@@ -77,6 +89,9 @@ struct decoder {
     struct source_array *arrays; /* .npy, .npz */
     size_t n_arrays;
     enum nonfinite_policy nonfinite;
+    const struct tokenizer *tokenizer;
+    const struct input_plan *text_input; /* the one that is_text; NULL: none */
+    bool has_making;
     bool is_fast_off;
     char *description;
 };
@@ -149,6 +164,11 @@ bool json_resolve(const struct decoding *decoding, const struct field_ref *ref,
 bool csv_decode(struct decoding *decoding);
 bool csv_put_inputs(struct decoding *decoding);
 bool rows_decode(struct decoding *decoding);
+
+/* decode_tokens.c. Text number `part` of the record; the bytes are the caller's to keep. */
+void decoding_take_text(struct decoding *decoding, uint32_t part, struct slice text);
+/* After all fields: marks what waits for decoder_tokenize, or fills what is made. */
+bool decoding_finish_rows(struct decoding *decoding);
 
 /* For tests: every record goes to the tree. */
 void decoder_disable_fast(struct decoder *decoder);

@@ -367,7 +367,13 @@ static tidemill_error *describe(struct decoder *decoder)
     struct buffer text = {0};
     for (size_t i = 0; i < decoder->n_inputs; i++) {
         const struct input_plan *input = &decoder->inputs[i];
-        buffer_printf(&text, "%s=%s\n", input->name, input->label);
+        if (input->n_parts == 0)
+            buffer_printf(&text, "%s (made)\n", input->name);
+        else
+            buffer_printf(&text, "%s=%s%s\n", input->name, input->label,
+                          input->is_text                  ? " (text)"
+                          : input->making != MAKE_NOTHING ? " (made where absent)"
+                                                          : "");
     }
     buffer_printf(&text, "id=%s", decoder->has_id ? decoder->id.text : "line number");
     decoder->description =
@@ -390,26 +396,45 @@ static tidemill_error *plan(struct planner *planner, struct slice sample)
     TRY(plan_id(planner));
     TRY(plan_keep(planner));
     TRY(plan_template(planner));
+    TRY(plan_sample(planner, sample));
     TRY(plan_inputs(planner));
     finish_reading(&decoder->row);
     finish_reading(&decoder->body);
     return describe(decoder);
 }
 
-tidemill_error *decoder_new(const struct decoder_config *config, struct slice sample,
+static tidemill_error *make(const struct decoder_config *config, struct slice sample, bool is_probe,
                             struct decoder **ret)
 {
     struct decoder *decoder = calloc(1, sizeof *decoder);
     if (decoder == NULL) return error_memory();
-    struct planner planner = {.decoder = decoder, .config = config};
+    struct planner planner = {.decoder = decoder, .config = config, .is_probe = is_probe};
     decoder->format = config->schema->format;
     decoder->nonfinite = config->nonfinite;
+    decoder->tokenizer = config->tokenizer;
     tidemill_error *error = plan(&planner, sample);
+    yyjson_doc_free(planner.sample);
     if (error != NULL) {
         decoder_free(decoder);
         return error;
     }
     *ret = decoder;
+    return NULL;
+}
+
+tidemill_error *decoder_new(const struct decoder_config *config, struct slice sample,
+                            struct decoder **ret)
+{
+    return make(config, sample, false, ret);
+}
+
+tidemill_error *decoder_brings_text(const struct decoder_config *config, struct slice sample,
+                                    bool *ret)
+{
+    struct decoder *decoder;
+    TRY(make(config, sample, true, &decoder));
+    *ret = decoder->text_input != NULL;
+    decoder_free(decoder);
     return NULL;
 }
 

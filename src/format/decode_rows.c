@@ -63,9 +63,15 @@ static bool put_input(struct decoding *d, struct row *row, const struct slice *b
 {
     const struct decoder *decoder = d->decoder;
     const struct input_plan *input = row->input;
+    row->is_made = input->n_parts == 0;
     for (size_t i = 0; i < input->n_parts; i++) {
         uint32_t column = decoder->row.fields[input->parts[i].field].column;
         const struct source_array *array = &decoder->arrays[column];
+        if (input->is_text) { /* one string: its length, then its bytes */
+            struct slice text = {bytes[column].data + 4, bytes[column].size - 4};
+            decoding_take_text(d, (uint32_t)i, text);
+            continue;
+        }
         if (!input->is_joined && !row_shape_match(input, &array->row_shape, &row->shape)) {
             return decoding_fail_shape(d, row, &array->row_shape);
         }

@@ -19,6 +19,7 @@ struct row {
     size_t count;    /* elements written */
     struct shape shape;
     bool is_full; /* an append failed for want of room */
+    bool is_made; /* the record has no field for it: decode_tokens.c fills it */
 };
 
 /* A number before it has a type. */

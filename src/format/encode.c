@@ -255,6 +255,7 @@ void encode_scratch_free(struct encode_scratch *scratch)
     for (size_t i = 0; i < MODEL_VALUES_MAX; i++) free(scratch->string_rows[i]);
     free(scratch->numbers);
     buffer_free(&scratch->cell);
+    buffer_free(&scratch->trimmed);
     free(scratch);
 }
 
@@ -305,8 +306,8 @@ static bool is_name_taken(const struct encoder *encoder, struct slice key)
     return is_taken;
 }
 
-static enum error_code append_json(const struct encoder *encoder, struct encode_scratch *scratch,
-                                   const struct record *record, uint32_t row, struct buffer *out)
+static void json_append_head(const struct encoder *encoder, const struct record *record,
+                             struct buffer *out)
 {
     buffer_append(out, "{\"id\":", 6);
     buffer_append(out, record->id.data, record->id.size);
@@ -318,6 +319,25 @@ static enum error_code append_json(const struct encoder *encoder, struct encode_
         buffer_byte(out, ':');
         buffer_append(out, field->value.data, field->value.size);
     }
+}
+
+enum error_code encoder_append_head(const struct encoder *encoder, const struct record *record,
+                                    struct buffer *out)
+{
+    size_t start = out->size;
+    enum error_code code = ERROR_OK;
+    if (encoder->config.format == FORMAT_CSV)
+        code = csv_append_head(encoder, record, out);
+    else if (encoder->config.format != FORMAT_NPY && encoder->config.format != FORMAT_NPZ)
+        json_append_head(encoder, record, out);
+    if (code != ERROR_OK) out->size = start;
+    return code;
+}
+
+static enum error_code json_append_answer(const struct encoder *encoder,
+                                          struct encode_scratch *scratch, uint32_t row,
+                                          struct buffer *out)
+{
     for (size_t i = 0; i < encoder->config.n_outputs; i++) {
         enum error_code code = json_append_output(encoder, scratch, i, row, out);
         if (code != ERROR_OK) return code;
@@ -326,18 +346,17 @@ static enum error_code append_json(const struct encoder *encoder, struct encode_
     return ERROR_OK;
 }
 
-enum error_code encoder_append_row(const struct encoder *encoder, struct encode_scratch *scratch,
-                                   const struct record *record, uint32_t row, struct buffer *out,
-                                   const char **ret_message)
+enum error_code encoder_append_answer(const struct encoder *encoder, struct encode_scratch *scratch,
+                                      uint32_t row, struct buffer *out, const char **ret_message)
 {
     enum error_code code;
     size_t start = out->size;
     scratch->message[0] = '\0';
     switch (encoder->config.format) {
-    case FORMAT_CSV: code = csv_append_record(encoder, scratch, record, row, out); break;
+    case FORMAT_CSV: code = csv_append_answer(encoder, scratch, row, out); break;
     case FORMAT_NPY:
     case FORMAT_NPZ: code = array_append_record(encoder, scratch, row, out); break;
-    default: code = append_json(encoder, scratch, record, row, out); break;
+    default: code = json_append_answer(encoder, scratch, row, out); break;
     }
     if (code == ERROR_OK) return ERROR_OK;
     out->size = start;

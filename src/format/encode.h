@@ -23,6 +23,9 @@ struct encoder_config {
     size_t n_keep;
     bool keep_all;
     const struct source_schema *schema; /* with keep_all and CSV output: the columns */
+    const uint32_t
+        *padded_dims; /* NULL, or of each output a bit for each dimension of the record's part
+                                    that is padded when records are */
 };
 
 /* Immutable once made; threads share it. ERROR_USAGE where the format cannot hold what is asked for
@@ -47,16 +50,26 @@ struct encode_scratch;
 struct encode_scratch *encode_scratch_new(void);
 void encode_scratch_free(struct encode_scratch *scratch);
 
+/* How long each record of a microbatch is along the padded dimension, and what it was padded to. */
+struct row_lengths {
+    const uint32_t *lengths; /* NULL: nothing was padded */
+    uint32_t padded;
+};
+
 /* Called once a microbatch, before its rows: checks that the values have n_rows records in them and
  * finds where each begins. ERROR_MODEL_ERROR with one sentence where they have not. Returns OK or a
- * code; *ret_message then points to static or scratch memory. */
+ * code; *ret_message then points to static or scratch memory. `values` and what `lengths` points to
+ * are borrowed until the next call; padding is cut off the outputs that bear it. */
 enum error_code encoder_set_values(const struct encoder *encoder, struct encode_scratch *scratch,
                                    const struct value *values, size_t n_values, uint32_t n_rows,
-                                   const char **ret_message);
-/* Appends row `row` of the values as the answer of `record`. On an error code nothing is appended. */
-enum error_code encoder_append_row(const struct encoder *encoder, struct encode_scratch *scratch,
-                                   const struct record *record, uint32_t row, struct buffer *out,
-                                   const char **ret_message);
+                                   const struct row_lengths *lengths, const char **ret_message);
+/* A record's line (row) is a head, which is the record's own, and an answer, which is the same for
+ * every record with the same input: id and kept fields, then the outputs of row `row` of the values
+ * and the line's end. Arrays have no head. On an error code nothing is appended. */
+enum error_code encoder_append_head(const struct encoder *encoder, const struct record *record,
+                                    struct buffer *out);
+enum error_code encoder_append_answer(const struct encoder *encoder, struct encode_scratch *scratch,
+                                      uint32_t row, struct buffer *out, const char **ret_message);
 /* What stands in the output for a failed record: nothing in JSONL and CSV; in .npy and .npz, where
  * rows are counted, a row of NaN (floats) or zeros. */
 void encoder_append_failed(const struct encoder *encoder, struct buffer *out);

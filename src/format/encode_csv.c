@@ -265,15 +265,21 @@ static enum error_code append_kept(const struct record *record, const struct kep
     return ERROR_OK;
 }
 
-enum error_code csv_append_record(const struct encoder *encoder, struct encode_scratch *scratch,
-                                  const struct record *record, uint32_t row, struct buffer *out)
+enum error_code csv_append_head(const struct encoder *encoder, const struct record *record,
+                                struct buffer *out)
 {
-    const struct encoder_config *config = &encoder->config;
     enum error_code code = append_json_cell(out, record->id);
     size_t at = 0;
     for (size_t i = 0; i < encoder->n_columns && code == ERROR_OK; i++)
         code = append_kept(record, &encoder->columns[i], &at, out);
-    for (size_t i = 0; i < config->n_outputs && code == ERROR_OK; i++)
+    return code;
+}
+
+enum error_code csv_append_answer(const struct encoder *encoder, struct encode_scratch *scratch,
+                                  uint32_t row, struct buffer *out)
+{
+    enum error_code code = ERROR_OK;
+    for (size_t i = 0; i < encoder->config.n_outputs && code == ERROR_OK; i++)
         code = append_output(encoder, scratch, i, row, out);
     buffer_byte(out, '\n');
     return code;

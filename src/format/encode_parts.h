@@ -56,6 +56,8 @@ struct encode_scratch {
     const struct value *values;
     size_t n_values;
     uint32_t n_rows;
+    struct row_lengths lengths;
+    struct buffer trimmed; /* a record's part without its padding, where that lies inside */
     size_t *string_rows[MODEL_VALUES_MAX]; /* of string tensors: byte offset of each record */
     size_t string_capacity[MODEL_VALUES_MAX];
     double *numbers; /* a record's numbers during post-processing */
@@ -71,9 +73,10 @@ static inline const unsigned char *value_end(const struct value *value)
     return value->bytes > 0 ? value->data + value->bytes : value->data;
 }
 
-/* The record's part of output i of the values that encoder_set_values has checked. */
-struct row_view row_view_of(const struct encoder *encoder, const struct encode_scratch *scratch,
-                            size_t i, uint32_t row);
+/* The record's part of output i of the values that encoder_set_values has checked; its data may be
+ * overwritten by the next call. */
+struct row_view row_view_of(const struct encoder *encoder, struct encode_scratch *scratch, size_t i,
+                            uint32_t row);
 /* A tensor row's numbers as double in scratch->numbers, after the output's steps; NULL: no memory.
  * Not for strings. */
 double *row_numbers(struct encode_scratch *scratch, const struct row_view *view,
@@ -87,7 +90,7 @@ enum error_code check_numbers(const struct encoder *encoder, struct encode_scrat
                               const double *numbers, size_t count);
 bool has_post(const struct post *post);
 
-/* Appends ,"name":value or the picks. Errors as in encoder_append_row. */
+/* Appends ,"name":value or the picks. Errors as in encoder_append_answer. */
 enum error_code json_append_output(const struct encoder *encoder, struct encode_scratch *scratch,
                                    size_t i, uint32_t row, struct buffer *out);
 /* Appends the value alone, as JSON. */
@@ -96,8 +99,10 @@ enum error_code json_append_value(const struct encoder *encoder, struct encode_s
 void json_append_label(const struct encoder *encoder, uint32_t place, struct buffer *out);
 
 void csv_begin(const struct encoder *encoder, struct buffer *out);
-enum error_code csv_append_record(const struct encoder *encoder, struct encode_scratch *scratch,
-                                  const struct record *record, uint32_t row, struct buffer *out);
+enum error_code csv_append_head(const struct encoder *encoder, const struct record *record,
+                                struct buffer *out);
+enum error_code csv_append_answer(const struct encoder *encoder, struct encode_scratch *scratch,
+                                  uint32_t row, struct buffer *out);
 
 tidemill_error *array_plan_output(struct output_plan *plan);
 void array_header(const struct output_plan *plan, uint64_t n_rows, struct buffer *out);

@@ -136,13 +136,28 @@ static enum error_code check_value(const struct encoder *encoder, struct encode_
     return code;
 }
 
+/* Room for the largest part of a record that trim_row may have to move. */
+static bool reserve_trimmed(const struct encoder *encoder, struct encode_scratch *scratch)
+{
+    for (size_t i = 0; i < encoder->config.n_outputs && scratch->lengths.lengths != NULL; i++) {
+        const struct value *value = &scratch->values[i];
+        bool is_inside = encoder->config.padded_dims != NULL && encoder->config.padded_dims[i] > 1;
+        if (!is_inside || value->kind != VALUE_TENSOR || value->shape.rank == 0) continue;
+        buffer_reset(&scratch->trimmed, SIZE_MAX);
+        size_t row_bytes = value->bytes / (size_t)MAX(value->shape.dims[0], INT64_C(1));
+        if (buffer_reserve(&scratch->trimmed, row_bytes + 1) == NULL) return false;
+    }
+    return true;
+}
+
 enum error_code encoder_set_values(const struct encoder *encoder, struct encode_scratch *scratch,
                                    const struct value *values, size_t n_values, uint32_t n_rows,
-                                   const char **ret_message)
+                                   const struct row_lengths *lengths, const char **ret_message)
 {
     scratch->values = values;
     scratch->n_values = n_values;
     scratch->n_rows = n_rows;
+    scratch->lengths = lengths != NULL ? *lengths : (struct row_lengths){0};
     scratch->message[0] = '\0';
     enum error_code code = ERROR_OK;
     if (n_values < encoder->config.n_outputs) {
@@ -152,12 +167,53 @@ enum error_code encoder_set_values(const struct encoder *encoder, struct encode_
     }
     for (size_t i = 0; i < encoder->config.n_outputs && code == ERROR_OK; i++)
         code = check_value(encoder, scratch, i);
+    if (code == ERROR_OK && !reserve_trimmed(encoder, scratch)) code = ERROR_MEMORY;
     *ret_message = scratch->message[0] != '\0' ? scratch->message : error_code_sentence(code);
     return code;
 }
 
-static struct row_view tensor_row(const struct encoder *encoder,
-                                  const struct encode_scratch *scratch, size_t i, uint32_t row)
+/* Moves what is kept of a row to the front of `out`: dimension by dimension, the outermost first. */
+static unsigned char *copy_kept(const struct shape *from, const struct shape *kept, int32_t dim,
+                                size_t element_bytes, const unsigned char *data, unsigned char *out)
+{
+    size_t step = element_bytes;
+    for (int32_t d = dim + 1; d < from->rank; d++) step *= (size_t)from->dims[d];
+    if (memcmp(from->dims + dim + 1, kept->dims + dim + 1,
+               (size_t)(from->rank - dim - 1) * sizeof from->dims[0]) == 0) {
+        memcpy(out, data, step * (size_t)kept->dims[dim]);
+        return out + step * (size_t)kept->dims[dim];
+    }
+    for (int64_t k = 0; k < kept->dims[dim]; k++, data += step)
+        out = copy_kept(from, kept, dim + 1, element_bytes, data, out);
+    return out;
+}
+
+/* Cuts the padding off. Where only the outermost dimension is padded, what is kept lies in front. */
+static void trim_row(struct encode_scratch *scratch, uint32_t dims, uint32_t row,
+                     struct row_view *view)
+{
+    struct shape kept = view->shape;
+    bool is_inside = false;
+    for (int32_t d = 0; d < kept.rank; d++) {
+        if ((dims >> d & 1) == 0 || kept.dims[d] != scratch->lengths.padded) continue;
+        kept.dims[d] = scratch->lengths.lengths[row];
+        is_inside |= d > 0;
+    }
+    unsigned bits = tensor_type_bits(view->value->type);
+    size_t count = 0;
+    if (is_inside && bits >= 8 && shape_count(&kept, &count) && count > 0) {
+        unsigned char *out = (unsigned char *)scratch->trimmed.data;
+        copy_kept(&view->shape, &kept, 0, bits / 8, view->data, out);
+        view->data = out;
+        view->end = out + count * (bits / 8);
+    } else if (is_inside && count > 0) {
+        return; /* strings and 4-bit numbers keep their padding */
+    }
+    view->shape = kept;
+}
+
+static struct row_view tensor_row(const struct encoder *encoder, struct encode_scratch *scratch,
+                                  size_t i, uint32_t row)
 {
     const struct value *value = &scratch->values[i];
     struct row_view view = {.value = value,
@@ -172,11 +228,15 @@ static struct row_view tensor_row(const struct encoder *encoder,
         view.first = count * row; /* a record may begin inside a byte */
     else if (value->bytes > 0)
         view.data += value->bytes / (size_t)value->shape.dims[0] * row;
+    uint32_t padded_dims = encoder->config.padded_dims != NULL ? encoder->config.padded_dims[i] : 0;
+    bool is_padded = padded_dims != 0 && scratch->lengths.lengths != NULL &&
+                     scratch->lengths.lengths[row] < scratch->lengths.padded;
+    if (is_padded) trim_row(scratch, padded_dims, row, &view);
     return view;
 }
 
-struct row_view row_view_of(const struct encoder *encoder, const struct encode_scratch *scratch,
-                            size_t i, uint32_t row)
+struct row_view row_view_of(const struct encoder *encoder, struct encode_scratch *scratch, size_t i,
+                            uint32_t row)
 {
     const struct value *value = &scratch->values[i];
     if (value->kind == VALUE_TENSOR) return tensor_row(encoder, scratch, i, row);

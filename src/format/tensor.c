@@ -237,3 +237,13 @@ struct shape value_row_shape(const struct value_spec *spec, bool is_batched)
     memmove(row.dims, row.dims + 1, (size_t)row.rank * sizeof row.dims[0]);
     return row;
 }
+
+bool signature_has_dynamic_row(const struct model_signature *signature)
+{
+    for (size_t i = 0; i < signature->n_inputs; i++) {
+        struct shape row = value_row_shape(&signature->inputs[i], signature->is_batched);
+        size_t count;
+        if (row.rank < 0 || !shape_count(&row, &count)) return true;
+    }
+    return false;
+}

@@ -94,6 +94,8 @@ void model_signature_free(struct model_signature *signature); /* what it points 
 
 /* One record's part of an input: the declared shape, without the first dimension when batched. */
 struct shape value_row_shape(const struct value_spec *spec, bool is_batched);
+/* Whether records may differ in the shape of some input. */
+bool signature_has_dynamic_row(const struct model_signature *signature);
 
 /* What a model answered for one microbatch: a tree in an array; [0..n_outputs) are the outputs in
  * the order asked for, children lie behind. `data` is borrowed (shared memory). */

@@ -118,6 +118,17 @@ bool io_is_stream(const struct io *io, const char *path)
            !S_ISDIR(status.st_mode);
 }
 
+tidemill_error *io_make_directory(const struct io *io, const char *path, mode_t mode)
+{
+    struct stat status;
+    if (io->mkdir(io->context, path, mode) == 0) return NULL;
+    if (errno != EEXIST) return io_explain(ERROR_IO, errno, "make the folder", path);
+    if (io->stat(io->context, path, &status) != 0) {
+        return io_explain(ERROR_IO, errno, "stat", path);
+    }
+    return S_ISDIR(status.st_mode) ? NULL : io_explain(ERROR_IO, ENOTDIR, "use the folder", path);
+}
+
 /* The folder of `path`, malloc'ed; NULL when out of memory. */
 static char *directory_of(const char *path)
 {

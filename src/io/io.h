@@ -35,6 +35,7 @@ struct io {
     int (*stat)(void *context, const char *path, struct stat *status);
     int (*rename)(void *context, const char *from, const char *to);
     int (*unlink)(void *context, const char *path);
+    int (*mkdir)(void *context, const char *path, mode_t mode);
 };
 
 /* The real file system. EINTR is retried inside, a busy non-blocking descriptor is waited for;
@@ -56,6 +57,8 @@ tidemill_error *io_read_file(const struct io *io, const char *path, size_t size_
 bool io_exists(const struct io *io, const char *path);
 /* "-", a pipe, a terminal: bytes that come once and cannot be looked at beforehand. */
 bool io_is_stream(const struct io *io, const char *path);
+/* Makes a folder, which may be there already; the folder that it goes into must be. */
+tidemill_error *io_make_directory(const struct io *io, const char *path, mode_t mode);
 /* fsync of the directory that holds `path`. */
 tidemill_error *io_sync_directory(const struct io *io, const char *path);
 /* rename(from, to) and fsync of the directory. `from` must be complete and synced. */

@@ -134,6 +134,12 @@ static int local_unlink(void *context, const char *path)
     return unlink(path);
 }
 
+static int local_mkdir(void *context, const char *path, mode_t mode)
+{
+    (void)context;
+    return mkdir(path, mode);
+}
+
 const struct io io_local = {
     .open = local_open,
     .close = local_close,
@@ -148,4 +154,5 @@ const struct io io_local = {
     .stat = local_stat,
     .rename = local_rename,
     .unlink = local_unlink,
+    .mkdir = local_mkdir,
 };

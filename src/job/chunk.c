@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* chunk.c - a chunk's life: filled, decoded, planned, its answers encoded, used again. */
-#include "job/pipeline.h"
+#include "job/reuse.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -11,11 +11,12 @@
 #define RAW_BYTES_KEPT ((size_t)8 << 20)
 
 tidemill_error *chunk_new(const struct shared_region *region, size_t offset, size_t size,
-                          size_t n_inputs, struct chunk **ret)
+                          size_t n_inputs, const struct padding *padding, struct chunk **ret)
 {
     struct chunk *chunk = calloc(1, sizeof *chunk);
     if (chunk == NULL) return error_memory();
     chunk->area_offset = offset;
+    chunk->padding = padding;
     chunk->area.base = region->base + offset;
     chunk->area.input_capacity = size / MAX(n_inputs, (size_t)1) & ~(size_t)63;
     *ret = chunk;
@@ -67,27 +68,48 @@ static tidemill_error *reserve_records(struct chunk *chunk)
     return chunk->records == NULL ? error_memory() : NULL;
 }
 
+static void decode_record(struct chunk *chunk, uint32_t index, const struct decoder *decoder,
+                          struct decode_scratch *scratch, const struct reuse *reuse)
+{
+    struct chunk_record *record = &chunk->records[index];
+    *record = (struct chunk_record){.state = RECORD_PENDING};
+    decoder_decode(decoder, scratch, &chunk->raw.records[index], &chunk->area, &chunk->arena,
+                   &record->decoded);
+    bool is_needed =
+        record->decoded.error == ERROR_OK && (reuse == NULL || reuse_look(reuse, chunk, index));
+    if (is_needed && record->decoded.n_texts > 0)
+        decoder_tokenize(decoder, scratch, &chunk->area, &chunk->arena, &record->decoded);
+    if (record->decoded.error == ERROR_OK) return;
+    record->state = RECORD_FAILED;
+    record->is_finished = true;
+}
+
 tidemill_error *chunk_decode(struct chunk *chunk, const struct decoder *decoder,
-                             struct decode_scratch *scratch)
+                             struct decode_scratch *scratch, const struct reuse *reuse)
 {
     TRY(reserve_records(chunk));
-    for (size_t i = 0; i < chunk->raw.n_records; i++) {
-        struct chunk_record *record = &chunk->records[i];
-        decoder_decode(decoder, scratch, &chunk->raw.records[i], &chunk->area, &chunk->arena,
-                       &record->decoded);
-        record->state = record->decoded.error == ERROR_OK ? RECORD_PENDING : RECORD_FAILED;
-        record->is_finished = record->state == RECORD_FAILED;
-        record->text = NULL;
-        record->size = 0;
-    }
+    arena_reset(&chunk->arena); /* the first chunk is decoded twice */
+    memset(chunk->area.used, 0, sizeof chunk->area.used);
+    for (uint32_t i = 0; i < chunk->raw.n_records; i++)
+        decode_record(chunk, i, decoder, scratch, reuse);
     return NULL;
 }
 
-/* Shape of all inputs of one row as a key, and its number of elements. */
+uint32_t record_length(const struct record *record, const struct padding *padding)
+{
+    if (!padding->is_on) return 0;
+    int32_t dim = padding->inputs[padding->first].dim;
+    return (uint32_t)MIN(record->inputs[padding->first].shape.dims[dim], (int64_t)UINT32_MAX);
+}
+
+/* Shapes of all inputs of one row as a key, and its length: along the padded dimension, else the
+ * elements of its largest input. Padded dimensions count for the key by how they differ from that
+ * length: rows can be padded together when theirs is the same in all inputs. */
 static struct plan_row plan_row_of(const struct chunk_record *record, uint32_t index,
-                                   size_t n_inputs)
+                                   const struct padding *padding, size_t n_inputs)
 {
     struct shape shapes[MODEL_VALUES_MAX];
+    uint32_t padded_length = record_length(&record->decoded, padding);
     size_t length = 0;
     for (size_t i = 0; i < n_inputs; i++) {
         size_t count = 0;
@@ -95,38 +117,28 @@ static struct plan_row plan_row_of(const struct chunk_record *record, uint32_t i
         shapes[i].rank = record->decoded.inputs[i].shape.rank;
         for (int32_t d = 0; d < shapes[i].rank; d++)
             shapes[i].dims[d] = record->decoded.inputs[i].shape.dims[d];
-        shape_count(&shapes[i], &count);
-        length += count;
+        if (shape_count(&shapes[i], &count)) length = MAX(length, count);
+        if (padding->inputs[i].is_padded) shapes[i].dims[padding->inputs[i].dim] -= padded_length;
     }
     return (struct plan_row){
         .index = index,
-        .length = (uint32_t)MIN(length, (size_t)UINT32_MAX),
+        .length = padding->is_on ? padded_length : (uint32_t)MIN(length, (size_t)UINT32_MAX),
         .shape_key = hash_checksum(shapes, n_inputs * sizeof shapes[0]),
     };
 }
 
-static bool has_dynamic_row(const struct model_signature *signature)
+tidemill_error *chunk_rows(struct chunk *chunk, const struct model_signature *signature,
+                           struct plan_row **ret_rows, size_t *ret_n)
 {
-    for (size_t i = 0; i < signature->n_inputs; i++) {
-        struct shape row = value_row_shape(&signature->inputs[i], signature->is_batched);
-        size_t count;
-        if (row.rank < 0 || !shape_count(&row, &count)) return true;
-    }
-    return false;
-}
-
-static tidemill_error *collect_rows(struct chunk *chunk, const struct model_signature *signature,
-                                    struct plan_row **ret_rows, size_t *ret_n)
-{
-    bool is_dynamic = has_dynamic_row(signature);
+    bool is_dynamic = signature_has_dynamic_row(signature);
     struct plan_row *rows = arena_alloc(&chunk->arena, (chunk->raw.n_records + 1) * sizeof *rows);
     if (rows == NULL) return error_memory();
     size_t n = 0;
     for (size_t i = 0; i < chunk->raw.n_records; i++) {
         const struct chunk_record *record = &chunk->records[i];
-        if (record->state == RECORD_FAILED) continue;
+        if (record->is_copy || (record->state == RECORD_FAILED && !record->was_run)) continue;
         rows[n++] = is_dynamic
-                        ? plan_row_of(record, (uint32_t)i, signature->n_inputs)
+                        ? plan_row_of(record, (uint32_t)i, chunk->padding, signature->n_inputs)
                         : (struct plan_row){.index = (uint32_t)i, .length = 1, .shape_key = 0};
     }
     *ret_rows = rows;
@@ -139,7 +151,7 @@ tidemill_error *chunk_plan(struct chunk *chunk, const struct model_signature *si
 {
     struct plan_row *rows = NULL;
     size_t n_rows = 0;
-    TRY(collect_rows(chunk, signature, &rows, &n_rows));
+    TRY(chunk_rows(chunk, signature, &rows, &n_rows));
     TRY(plan_chunk(rows, n_rows, limits, &chunk->arena, &chunk->plan));
     struct microbatch **end = &chunk->microbatches;
     for (size_t i = 0; i < chunk->plan.n_microbatches; i++) {

@@ -43,12 +43,13 @@ struct engine {
     struct chunk *first, **last; /* planned, in input order, not wholly released */
     struct microbatch *ready, **ready_last;
     struct slot *free_slots;
+    struct decode_scratch *scratch; /* NULL until it is needed */
     uint64_t next_chunk_number;
     size_t n_in_flight, n_encoding;
     bool is_stopping;
     double stop_s;
     double started_s, observed_s;
-    uint64_t records_before; /* by earlier runs */
+    uint64_t n_left_behind; /* records of this run's chunks that were all released */
     double rate_rows_s;
     uint64_t rate_records;
     double rate_s;
@@ -188,10 +189,10 @@ static void skip_done(struct chunk *chunk, size_t n_done)
     chunk->n_finished_prefix = chunk->n_released = MIN(n_done, chunk->raw.n_records);
 }
 
-static bool is_all_skipped(const struct microbatch *mb)
+static bool is_all_done(const struct microbatch *mb)
 {
     for (uint32_t r = 0; r < mb->n_rows; r++)
-        if (mb->chunk->records[mb->rows[r]].state != RECORD_SKIPPED) return false;
+        if (mb->chunk->records[mb->rows[r]].state == RECORD_PENDING) return false;
     return true;
 }
 
@@ -202,15 +203,58 @@ static void push_ready(struct engine *engine, struct microbatch *mb)
     engine->ready_last = &mb->next_ready;
 }
 
+static void count_work(const struct microbatch *mb, struct engine_work *work)
+{
+    uint64_t longest = 0, tokens = 0;
+    for (uint32_t r = 0; r < mb->n_rows; r++) {
+        uint32_t length =
+            record_length(&mb->chunk->records[mb->rows[r]].decoded, mb->chunk->padding);
+        longest = MAX(longest, (uint64_t)length);
+        tokens += length;
+    }
+    work->rows += mb->n_rows;
+    work->tokens += tokens;
+    work->padded_tokens += longest * mb->n_rows;
+}
+
 static tidemill_error *plan_and_queue(struct engine *engine, struct chunk *chunk)
 {
-    struct plan_limits limits = {.rows_max = engine->config.is_careful ? 1 : engine->config.batch};
-    if (!engine->signature->is_batched) limits.rows_max = 1;
+    struct plan_limits limits = engine->config.limits;
+    if (engine->config.is_careful || !engine->signature->is_batched) limits.rows_max = 1;
     TRY(chunk_plan(chunk, engine->signature, &limits));
-    for (struct microbatch *mb = chunk->microbatches; mb != NULL; mb = mb->next_in_chunk)
-        if (!is_all_skipped(mb)) push_ready(engine, mb);
+    for (struct microbatch *mb = chunk->microbatches; mb != NULL; mb = mb->next_in_chunk) {
+        if (is_all_done(mb)) continue;
+        push_ready(engine, mb);
+        count_work(mb, engine->config.work);
+    }
     *engine->last = chunk;
     engine->last = &chunk->next;
+    return NULL;
+}
+
+/* Nothing more will happen to the record; who waits for its answer gets it. */
+static tidemill_error *finish_record(struct engine *engine, struct chunk *chunk, uint32_t index)
+{
+    chunk->records[index].is_finished = true;
+    return engine->config.reuse != NULL ? reuse_settle(engine->config.reuse, chunk, index) : NULL;
+}
+
+/* A worker leaves text alone where it finds an answer. Where that is not to be used after all (the index
+ * of inputs is full), the record runs. */
+static tidemill_error *tokenize_rest(struct engine *engine, struct chunk *chunk)
+{
+    for (size_t i = 0; i < chunk->raw.n_records; i++) {
+        struct chunk_record *record = &chunk->records[i];
+        bool is_left = record->decoded.error == ERROR_OK && record->decoded.n_texts > 0;
+        if (!is_left || record->is_copy) continue;
+        if (engine->scratch == NULL) engine->scratch = decode_scratch_new();
+        if (engine->scratch == NULL) return error_memory();
+        decoder_tokenize(engine->config.decoder, engine->scratch, &chunk->area, &chunk->arena,
+                         &record->decoded);
+        if (record->decoded.error == ERROR_OK) continue;
+        record->state = RECORD_FAILED;
+        TRY(finish_record(engine, chunk, (uint32_t)i));
+    }
     return NULL;
 }
 
@@ -224,7 +268,12 @@ static tidemill_error *admit_chunk(struct engine *engine, struct chunk *chunk)
     bool is_first = chunk->number == engine->config.first_chunk_number;
     if (engine->config.ids != NULL) TRY(refuse_duplicates(engine, chunk));
     if (engine->config.is_careful) refuse_poison(engine, chunk);
-    if (is_first) skip_done(chunk, engine->config.skip_in_first_chunk);
+    size_t n_done = is_first ? engine->config.skip_in_first_chunk : 0;
+    if (engine->config.reuse != NULL) {
+        TRY(reuse_admit(engine->config.reuse, chunk, n_done));
+        TRY(tokenize_rest(engine, chunk));
+    }
+    skip_done(chunk, n_done);
     TRY(plan_and_queue(engine, chunk));
     engine->next_chunk_number++;
     engine->share_read = chunk->share_read;
@@ -333,8 +382,7 @@ static tidemill_error *blame(struct engine *engine, struct microbatch *mb, enum 
     if (mb->n_rows > 1) return halve(engine, mb);
     struct chunk_record *record = &mb->chunk->records[mb->rows[0]];
     if (record->state == RECORD_PENDING) fail_record(mb->chunk, record, code, message);
-    record->is_finished = true;
-    return NULL;
+    return finish_record(engine, mb->chunk, mb->rows[0]);
 }
 
 static tidemill_error *take_answer(struct engine *engine, struct runtime_done *done)
@@ -369,9 +417,10 @@ static tidemill_error *poll_runtime(struct engine *engine)
     return error;
 }
 
-static void finish_rows(struct microbatch *mb)
+static tidemill_error *finish_rows(struct engine *engine, struct microbatch *mb)
 {
-    for (uint32_t r = 0; r < mb->n_rows; r++) mb->chunk->records[mb->rows[r]].is_finished = true;
+    for (uint32_t r = 0; r < mb->n_rows; r++) TRY(finish_record(engine, mb->chunk, mb->rows[r]));
+    return NULL;
 }
 
 static tidemill_error *take_encoded(struct engine *engine)
@@ -383,7 +432,7 @@ static tidemill_error *take_encoded(struct engine *engine)
         free_slot(engine, mb);
         if (mb->code == ERROR_MEMORY) return error_memory();
         if (mb->code == ERROR_OK)
-            finish_rows(mb);
+            TRY(finish_rows(engine, mb));
         else
             TRY(blame(engine, mb, mb->code, mb->message));
     }
@@ -417,6 +466,7 @@ static tidemill_error *release_finished(struct engine *engine)
         bool is_done = n == chunk->raw.n_records;
         if (is_done) {
             engine->first = chunk->next;
+            engine->n_left_behind += chunk->raw.n_records;
             if (engine->first == NULL) engine->last = &engine->first;
         }
         if (n > chunk->n_released || is_done) TRY(push_piece(engine, chunk, n));
@@ -435,6 +485,26 @@ static void note_host_cpu(struct engine *engine)
     sink_add_host_cpu(engine->config.sink, stats.cpu_s);
 }
 
+/* Records of this run that are finished, written or not: of a chunk that is sorted by length, the first
+ * ones may be the last to be answered. */
+static void count_finished(const struct engine *engine, struct job_progress *ret)
+{
+    uint64_t in_chunks = 0, admitted = engine->n_left_behind;
+    for (const struct chunk *chunk = engine->first; chunk != NULL; chunk = chunk->next) {
+        admitted += chunk->raw.n_records;
+        for (size_t i = 0; i < chunk->raw.n_records; i++)
+            in_chunks += chunk->records[i].is_finished;
+    }
+    uint64_t finished = engine->n_left_behind + in_chunks;
+    ret->records_this_run = finished;
+    ret->records_done =
+        engine->first == NULL ? ret->counts.records : engine->first->raw.start.index + in_chunks;
+    double share_this_run = engine->share_read - engine->share_start;
+    double share_finished = (double)finished / (double)MAX(admitted, UINT64_C(1));
+    ret->share_done =
+        engine->share_read < 0 ? -1 : engine->share_start + share_this_run * share_finished;
+}
+
 static void observe(struct engine *engine)
 {
     const struct job_observer *observer = engine->config.observer;
@@ -445,24 +515,23 @@ static void observe(struct engine *engine)
     if (observer == NULL || observer->progress == NULL) return;
     struct job_progress progress = {
         .counts = sink_counts(engine->config.sink),
-        .batch = engine->config.batch,
+        .batch = engine->config.limits.is_padded ? 0 : engine->config.limits.rows_max,
         .elapsed_s = now_s - engine->started_s,
-        .share_done = engine->share_read,
         .left_s = -1,
         .cost_usd = -1,
     };
-    progress.records_this_run = progress.counts.records - engine->records_before;
+    count_finished(engine, &progress);
     if (now_s - engine->rate_s >= 2 || engine->rate_rows_s == 0) {
         double span_s = now_s - engine->rate_s;
         engine->rate_rows_s =
-            (double)(progress.counts.records - engine->rate_records) / MAX(span_s, 1e-3);
-        engine->rate_records = progress.counts.records;
+            (double)(progress.records_this_run - engine->rate_records) / MAX(span_s, 1e-3);
+        engine->rate_records = progress.records_this_run;
         engine->rate_s = now_s;
     }
     progress.rate_rows_s = engine->rate_rows_s;
-    double share_this_run = engine->share_read - engine->share_start;
-    if (engine->share_read >= 0 && share_this_run > 0.001)
-        progress.left_s = progress.elapsed_s / share_this_run * (1 - engine->share_read);
+    double share_this_run = progress.share_done - engine->share_start;
+    if (progress.share_done >= 0 && share_this_run > 0.001)
+        progress.left_s = progress.elapsed_s / share_this_run * (1 - progress.share_done);
     observer->progress(observer->context, &progress);
 }
 
@@ -508,6 +577,7 @@ static tidemill_error *start_threads(struct engine *engine)
         .n_threads = engine->config.n_workers,
         .decoder = engine->config.decoder,
         .encoder = engine->config.encoder,
+        .reuse = engine->config.reuse,
         .decoded = engine->decoded,
         .encoded = engine->encoded,
         .wake_fd = engine->config.stop->wake_fd,
@@ -519,6 +589,16 @@ static tidemill_error *start_threads(struct engine *engine)
     return engine->has_reader ? NULL : error_new(ERROR_MEMORY, "cannot start a thread");
 }
 
+/* Share of the input that lies before the first chunk, judged by records. */
+static double share_before(const struct engine_config *config)
+{
+    const struct chunk *first = config->first_chunk;
+    double share = source_progress(config->source);
+    if (first == NULL || share < 0) return share;
+    double before = (double)first->raw.start.index;
+    return share * before / MAX(before + (double)first->raw.n_records, 1.0);
+}
+
 static tidemill_error *build(struct engine *engine, const struct engine_config *config)
 {
     size_t n_chunks = config->n_free_chunks + 1;
@@ -526,13 +606,11 @@ static tidemill_error *build(struct engine *engine, const struct engine_config *
                               .signature = runtime_signature(config->runtime),
                               .next_chunk_number = config->first_chunk_number,
                               .free_slots = config->slots,
-                              .started_s = clock_now_s(),
-                              .records_before = sink_counts(config->sink).records};
+                              .started_s = clock_now_s()};
     engine->last = &engine->first;
     engine->ready_last = &engine->ready;
-    engine->rate_records = engine->records_before;
     engine->observed_s = engine->rate_s = engine->started_s;
-    engine->share_read = engine->share_start = source_progress(config->source);
+    engine->share_read = engine->share_start = share_before(config);
     pthread_mutex_init(&engine->mutex, NULL);
     engine->free_chunks = queue_new(n_chunks);
     engine->decoded = queue_new(n_chunks);
@@ -575,6 +653,7 @@ static tidemill_error *take_apart(struct engine *engine, tidemill_error *error)
             error_free(late);
     }
     drop_pieces(engine);
+    decode_scratch_free(engine->scratch);
     queue_free(engine->pieces);
     queue_free(engine->encoded);
     queue_free(engine->decoded);

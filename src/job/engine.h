@@ -6,7 +6,14 @@
 
 #include "job/duplicates.h"
 #include "job/pipeline.h"
+#include "job/reuse.h"
 #include "job/sink.h"
+
+/* What went through the model in this run. */
+struct engine_work {
+    uint64_t rows;
+    uint64_t tokens, padded_tokens; /* 0 where nothing is padded */
+};
 
 struct engine_config {
     const struct job_spec *spec;
@@ -25,8 +32,10 @@ struct engine_config {
     const struct encoder *encoder;
     struct runtime *runtime;
     struct sink *sink;
-    struct id_set *ids; /* NULL: duplicates are allowed */
-    uint32_t batch;
+    struct id_set *ids;  /* NULL: duplicates are allowed */
+    struct reuse *reuse; /* NULL: every record runs */
+    struct plan_limits limits;
+    struct engine_work *work; /* counted as it goes */
     int n_workers;
     bool is_careful;        /* earlier runs died without progress: one record at a time */
     const uint64_t *deadly; /* careful: records in which runs died, one entry a death */

@@ -114,6 +114,17 @@ static tidemill_error *add_model(struct identity *identity, const struct job_spe
     return add_external_data(identity, io, spec->model);
 }
 
+/* One that lies beside the model counts even if nothing brings text: that is not known yet. */
+static tidemill_error *add_tokenizer(struct identity *identity, const struct job_spec *spec,
+                                     const struct io *io)
+{
+    char *path;
+    TRY(job_spec_tokenizer(spec, io, &path));
+    tidemill_error *error = path == NULL ? NULL : add_file(identity, io, "tokenizer", path);
+    free(path);
+    return error;
+}
+
 static tidemill_error *add_options(struct identity *identity, const struct job_spec *spec)
 {
     tidemill_error *error = NULL;
@@ -136,6 +147,7 @@ tidemill_error *identity_of_job(const struct job_spec *spec, const struct io *io
 {
     TRY(add_model(ret, spec, io));
     if (spec->template_path != NULL) TRY(add_file(ret, io, "template", spec->template_path));
+    TRY(add_tokenizer(ret, spec, io));
     if (spec->labels != NULL) TRY(add_file(ret, io, "labels", spec->labels));
     for (size_t i = 0; i < spec->input_paths.n; i++) {
         const char *path = spec->input_paths.items[i];

@@ -16,13 +16,16 @@ struct job_counts {
     uint64_t ok;
     uint64_t failed;
     uint64_t duplicates; /* of the failed: because of an id seen before */
+    uint64_t reused;     /* took over what came of an earlier record with the same input */
+    uint64_t cached;     /* took over an answer of another job */
 };
 
 /* What a run knows of itself at a moment. Rates and times are of this run alone. */
 struct job_progress {
     struct job_counts counts;
-    uint64_t records_this_run;
-    uint32_t batch;
+    uint64_t records_done;     /* answered or failed, written or not; all runs together */
+    uint64_t records_this_run; /* the same, of this run */
+    uint32_t batch;            /* 0: counted in tokens */
     double elapsed_s;
     double rate_rows_s; /* over the last seconds */
     double share_done;  /* of the input, 0..1; negative: not known */
@@ -44,11 +47,26 @@ struct job_summary {
     uint64_t peak_host_memory_bytes;
     uint32_t batch;
     bool is_batch_measured;
+    uint32_t tokens_max;            /* of a call, at most, padding included; 0: counted in rows */
+    uint64_t run_rows;              /* records run through the model this run */
+    uint64_t tokens, padded_tokens; /* of these; 0 where nothing is padded */
     int instances, threads, restarts;
     double price_usd_hour; /* 0: none given */
     double cost_usd, cost_usd_per_million;
     const char *output, *errors; /* borrowed from the spec */
     char runtime[128];
+};
+
+/* What a job would do, from its input without running it. */
+struct job_forecast {
+    uint64_t records, failed;       /* failed: those that cannot be decoded */
+    uint64_t reused, cached;        /* would take over another record's answer, the cache's */
+    uint64_t run_rows, calls;       /* would run through the model */
+    uint64_t tokens, padded_tokens; /* of these; 0 where nothing is padded */
+    int instances;
+    double model_s; /* of one model process; measured on the first records */
+    double wall_s;  /* with all of them at once */
+    double price_usd_hour, cost_usd, cost_usd_per_million; /* 0: no price given */
 };
 
 /* What the caller sees of a run; every function may be NULL. Called from the thread that runs. */
@@ -78,6 +96,12 @@ void job_stop_fini(struct job_stop *stop);
 tidemill_error *job_run(const struct job_spec *spec, const struct io *io,
                         const struct job_observer *observer, struct job_stop *stop,
                         struct job_summary *summary);
+
+/* `tidemill run --dry-run`: reads and plans all of the input, times a few calls, writes nothing. */
+tidemill_error *job_dry_run(const struct job_spec *spec, const struct io *io, struct job_stop *stop,
+                            struct job_forecast *ret);
+void job_forecast_json(const struct job_forecast *forecast, struct buffer *out);
+void job_forecast_text(const struct job_forecast *forecast, struct buffer *out);
 
 /* `tidemill run --retry-errors`: runs the records of the error sink again and merges what they now
  * answer into the output, in input order. */

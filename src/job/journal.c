@@ -7,11 +7,12 @@
  *
  *     {"type":"job","version":1,"tidemill":"0.1.0","identity":[["name","value"],...]}  first line
  *     {"type":"start"}                                      a run begins
- *     {"type":"plan","batch":256,"measured":true,"first_chunk":"<digest>","decoder":"x=x\nid=id"}
+ *     {"type":"plan","batch":256,"tokens":[0,..],"call_tokens":0,"padded":false,"measured":true,
+ *      "dedup":false,"first_chunk":"<digest>","decoder":"x=x\nid=id"}
  *     {"type":"attempt","record":17}                        not synced; only in careful mode
- *     {"type":"commit","ok":..,"failed":..,"duplicates":..,"chunk":[file,offset,line,index],
- *      "done_in_chunk":..,"output":[file_bytes,plain_bytes,"tail in base64"],"errors":[..],
- *      "wall_s":..,"cpu_s":..}
+ *     {"type":"commit","ok":..,"failed":..,"duplicates":..,"reused":..,"cached":..,
+ *      "chunk":[file,offset,line,index],"done_in_chunk":..,
+ *      "output":[file_bytes,plain_bytes,"tail in base64"],"errors":[..],"wall_s":..,"cpu_s":..}
  *     {"type":"final","output_bytes":..,"errors_bytes":..}  everything is complete and synced
  *     {"type":"published","output_bytes":..,"errors_bytes":..}  and bears its name
  *
@@ -185,6 +186,8 @@ static bool read_commit(yyjson_val *frame, struct journal_state *state)
     commit->counts.ok = number(frame, "ok");
     commit->counts.failed = number(frame, "failed");
     commit->counts.duplicates = number(frame, "duplicates");
+    commit->counts.reused = number(frame, "reused");
+    commit->counts.cached = number(frame, "cached");
     commit->counts.records = commit->counts.ok + commit->counts.failed;
     commit->chunk = (struct source_position){
         .file = (uint32_t)element(chunk, 0),
@@ -222,6 +225,31 @@ static bool read_attempt(yyjson_val *frame, struct journal_state *state)
     return true;
 }
 
+static bool read_limits(yyjson_val *frame, struct plan_limits *ret)
+{
+    yyjson_val *tokens = yyjson_obj_get(frame, "tokens");
+    *ret = (struct plan_limits){
+        .rows_max = (uint32_t)number(frame, "batch"),
+        .call_tokens = (uint32_t)number(frame, "call_tokens"),
+        .is_padded = yyjson_get_bool(yyjson_obj_get(frame, "padded")),
+    };
+    for (size_t i = 0; i < PLAN_CLASSES; i++)
+        ret->tokens_max[i] = (uint32_t)yyjson_get_uint(yyjson_arr_get(tokens, i));
+    return ret->rows_max >= 1 && yyjson_arr_size(tokens) == PLAN_CLASSES;
+}
+
+static bool read_plan(yyjson_val *frame, struct journal_plan *plan)
+{
+    plan->is_set = true;
+    plan->is_measured = yyjson_get_bool(yyjson_obj_get(frame, "measured"));
+    plan->is_deduped = yyjson_get_bool(yyjson_obj_get(frame, "dedup"));
+    const char *decoder = yyjson_get_str(yyjson_obj_get(frame, "decoder"));
+    free((char *)(uintptr_t)plan->decoder);
+    plan->decoder = strdup(decoder == NULL ? "" : decoder);
+    return plan->decoder != NULL && read_limits(frame, &plan->limits) &&
+           read_digest(yyjson_get_str(yyjson_obj_get(frame, "first_chunk")), &plan->first_chunk);
+}
+
 /* One frame into the state. False: it does not say what a frame of its type says. */
 static bool apply_frame(yyjson_val *frame, struct journal_state *state)
 {
@@ -232,17 +260,7 @@ static bool apply_frame(yyjson_val *frame, struct journal_state *state)
         state->starts_without_commit++;
         return end_of_run(state);
     }
-    if (strcmp(type, "plan") == 0) {
-        state->plan.is_set = true;
-        state->plan.batch = (uint32_t)number(frame, "batch");
-        state->plan.is_measured = yyjson_get_bool(yyjson_obj_get(frame, "measured"));
-        const char *decoder = yyjson_get_str(yyjson_obj_get(frame, "decoder"));
-        free((char *)(uintptr_t)state->plan.decoder);
-        state->plan.decoder = strdup(decoder == NULL ? "" : decoder);
-        return state->plan.batch >= 1 && state->plan.decoder != NULL &&
-               read_digest(yyjson_get_str(yyjson_obj_get(frame, "first_chunk")),
-                           &state->plan.first_chunk);
-    }
+    if (strcmp(type, "plan") == 0) return read_plan(frame, &state->plan);
     if (strcmp(type, "attempt") == 0) return read_attempt(frame, state);
     if (strcmp(type, "commit") == 0) return read_commit(frame, state);
     if (strcmp(type, "final") == 0 || strcmp(type, "published") == 0) {
@@ -547,10 +565,16 @@ tidemill_error *journal_append_plan(struct journal *journal, const struct journa
 {
     char digest[DIGEST_TEXT_BYTES];
     digest_text(plan->first_chunk, digest);
+    buffer_printf(begin_frame(journal), "{\"type\":\"plan\",\"batch\":%u,\"tokens\":[",
+                  plan->limits.rows_max);
+    for (size_t i = 0; i < PLAN_CLASSES; i++)
+        buffer_printf(&journal->json, i == 0 ? "%u" : ",%u", plan->limits.tokens_max[i]);
     buffer_printf(
-        begin_frame(journal),
-        "{\"type\":\"plan\",\"batch\":%u,\"measured\":%s,\"first_chunk\":\"%s\",\"decoder\":",
-        plan->batch, plan->is_measured ? "true" : "false", digest);
+        &journal->json,
+        "],\"call_tokens\":%u,\"padded\":%s,\"measured\":%s,\"dedup\":%s,\"first_chunk\":\"%s\","
+        "\"decoder\":",
+        plan->limits.call_tokens, plan->limits.is_padded ? "true" : "false",
+        plan->is_measured ? "true" : "false", plan->is_deduped ? "true" : "false", digest);
     const char *decoder = plan->decoder == NULL ? "" : plan->decoder;
     format_json_string(&journal->json, decoder, strlen(decoder));
     buffer_byte(&journal->json, '}');
@@ -578,12 +602,14 @@ static void append_spool(struct buffer *json, const char *name,
 tidemill_error *journal_append_commit(struct journal *journal, const struct journal_commit *commit)
 {
     struct buffer *json = begin_frame(journal);
-    buffer_printf(
-        json,
-        "{\"type\":\"commit\",\"ok\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"duplicates\":%" PRIu64
-        ",\"chunk\":[%u,%" PRIu64 ",%" PRIu64 ",%" PRIu64 "],\"done_in_chunk\":%" PRIu64,
-        commit->counts.ok, commit->counts.failed, commit->counts.duplicates, commit->chunk.file,
-        commit->chunk.offset, commit->chunk.line, commit->chunk.index, commit->done_in_chunk);
+    buffer_printf(json,
+                  "{\"type\":\"commit\",\"ok\":%" PRIu64 ",\"failed\":%" PRIu64
+                  ",\"duplicates\":%" PRIu64 ",\"reused\":%" PRIu64 ",\"cached\":%" PRIu64
+                  ",\"chunk\":[%u,%" PRIu64 ",%" PRIu64 ",%" PRIu64 "],\"done_in_chunk\":%" PRIu64,
+                  commit->counts.ok, commit->counts.failed, commit->counts.duplicates,
+                  commit->counts.reused, commit->counts.cached, commit->chunk.file,
+                  commit->chunk.offset, commit->chunk.line, commit->chunk.index,
+                  commit->done_in_chunk);
     append_spool(json, "output", &commit->output);
     append_spool(json, "errors", &commit->errors);
     buffer_printf(json, ",\"wall_s\":%.3f,\"cpu_s\":%.3f}", commit->wall_s, commit->cpu_s);

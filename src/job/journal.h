@@ -6,6 +6,7 @@
 #include "format/source.h"
 #include "io/io.h"
 #include "job/job.h"
+#include "plan/plan.h"
 
 /* One named part of a job's identity; the value is a digest or a text. */
 struct identity_part {
@@ -27,8 +28,9 @@ tidemill_error *identity_compare(const struct identity *begun, const struct iden
 /* Decided once a job and kept, so that microbatch boundaries never depend on when it was killed. */
 struct journal_plan {
     bool is_set;
-    uint32_t batch;
+    struct plan_limits limits;
     bool is_measured;
+    bool is_deduped;           /* equal inputs run once */
     struct digest first_chunk; /* of the raw bytes of the input's first chunk */
     const char *decoder;       /* what was decided on fields: decoder_description. May be NULL */
 };

@@ -14,14 +14,16 @@ static const struct record_input *row_input(const struct microbatch *mb, uint32_
     return &mb->chunk->records[mb->rows[place]].decoded.inputs[i];
 }
 
-/* Whether the rows' data lies side by side, in order, for input i; *ret_bytes is their sum. */
+/* Whether the rows' data lies side by side, in order and needs no padding, for input i; *ret_bytes is
+ * their sum. */
 static bool is_contiguous(const struct microbatch *mb, size_t i, size_t *ret_bytes)
 {
-    size_t next = row_input(mb, 0, i)->offset, total = 0;
-    bool is_side_by_side = true;
+    const struct record_input *first = row_input(mb, 0, i);
+    size_t next = first->offset, total = 0;
+    bool is_side_by_side = true, is_padded = mb->chunk->padding->inputs[i].is_padded;
     for (uint32_t r = 0; r < mb->n_rows; r++) {
         const struct record_input *input = row_input(mb, r, i);
-        is_side_by_side &= input->offset == next;
+        is_side_by_side &= input->offset == next && (!is_padded || input->bytes == first->bytes);
         next = input->offset + input->bytes;
         total += input->bytes;
     }
@@ -29,20 +31,63 @@ static bool is_contiguous(const struct microbatch *mb, size_t i, size_t *ret_byt
     return is_side_by_side;
 }
 
-/* Copies the rows of input i, then the last one again until there are rows_padded of them. */
-static tidemill_error *gather(const struct microbatch *mb, size_t i, uint32_t rows_padded,
-                              const struct shared_region *region, size_t *gathered,
-                              struct work_input *ret)
+/* The longest row's shape of input i. */
+static struct shape longest_shape(const struct microbatch *mb, size_t i)
 {
-    size_t start = (*gathered + 63) & ~(size_t)63, used = start;
+    const struct input_padding *padding = &mb->chunk->padding->inputs[i];
+    struct shape shape = row_input(mb, 0, i)->shape;
+    for (uint32_t r = 1; padding->is_padded && r < mb->n_rows; r++)
+        shape.dims[padding->dim] =
+            MAX(shape.dims[padding->dim], row_input(mb, r, i)->shape.dims[padding->dim]);
+    return shape;
+}
+
+static unsigned char *fill(unsigned char *out, const struct input_padding *padding, size_t count)
+{
+    for (size_t k = 0; k < count; k++, out += padding->element_bytes)
+        memcpy(out, padding->element, padding->element_bytes);
+    return out;
+}
+
+/* One row, its varying dimension made as long as `shape` says. `out` has room for that. */
+static void copy_padded(const struct record_input *input, const struct shape *shape,
+                        const unsigned char *from, const struct input_padding *padding,
+                        unsigned char *out)
+{
+    size_t outer = 1, inner = 1;
+    for (int32_t d = 0; d < padding->dim; d++) outer *= (size_t)shape->dims[d];
+    for (int32_t d = padding->dim + 1; d < shape->rank; d++) inner *= (size_t)shape->dims[d];
+    size_t present = (size_t)input->shape.dims[padding->dim] * inner;
+    size_t missing = (size_t)shape->dims[padding->dim] * inner - present;
+    for (size_t k = 0; k < outer; k++) {
+        memcpy(out, from + k * present * padding->element_bytes, present * padding->element_bytes);
+        out = fill(out + present * padding->element_bytes, padding, missing);
+    }
+}
+
+/* Copies the rows of input i, each padded to `shape`, then the last one again until there are
+ * rows_padded of them. */
+static tidemill_error *gather(const struct microbatch *mb, size_t i, uint32_t rows_padded,
+                              const struct shape *shape, const struct shared_region *region,
+                              size_t *gathered, struct work_input *ret)
+{
+    const struct input_padding *padding = &mb->chunk->padding->inputs[i];
+    size_t start = (*gathered + 63) & ~(size_t)63, used = start, count = 0;
     for (uint32_t r = 0; r < rows_padded; r++) {
         const struct record_input *input = row_input(mb, MIN(r, mb->n_rows - 1), i);
-        if (mb->slot->gather_capacity - used < input->bytes)
+        const unsigned char *from = mb->chunk->area.base + input->offset;
+        unsigned char *out = region->base + mb->slot->gather_offset + used;
+        size_t bytes = input->bytes;
+        if (padding->is_padded && shape_count(shape, &count))
+            bytes = count * padding->element_bytes;
+        if (mb->slot->gather_capacity - used < bytes)
             return error_new(ERROR_MEMORY, "a microbatch of %u rows does not fit into %zu bytes",
                              rows_padded, mb->slot->gather_capacity);
-        memcpy(region->base + mb->slot->gather_offset + used, mb->chunk->area.base + input->offset,
-               input->bytes);
-        used += input->bytes;
+        if (bytes > input->bytes)
+            copy_padded(input, shape, from, padding, out);
+        else
+            memcpy(out, from, bytes);
+        used += bytes;
     }
     ret->offset = mb->slot->gather_offset + start;
     ret->bytes = used - start;
@@ -70,15 +115,16 @@ tidemill_error *microbatch_inputs(const struct microbatch *mb,
     for (size_t i = 0; i < signature->n_inputs; i++) {
         size_t bytes;
         const struct record_input *first = row_input(mb, 0, i);
+        struct shape longest = longest_shape(mb, i);
         inputs[i] = (struct work_input){
             .type = signature->inputs[i].type,
-            .shape = call_shape(&first->shape, signature->is_batched, rows_padded),
+            .shape = call_shape(&longest, signature->is_batched, rows_padded),
         };
         if (is_contiguous(mb, i, &bytes) && rows_padded == mb->n_rows) {
             inputs[i].offset = mb->chunk->area_offset + first->offset;
             inputs[i].bytes = bytes;
         } else {
-            TRY(gather(mb, i, rows_padded, region, &gathered, &inputs[i]));
+            TRY(gather(mb, i, rows_padded, &longest, region, &gathered, &inputs[i]));
         }
     }
     return NULL;
@@ -89,16 +135,18 @@ static void encode_row(struct microbatch *mb, const struct encoder *encoder,
                        struct encode_scratch *scratch, uint32_t place)
 {
     struct chunk_record *record = &mb->chunk->records[mb->rows[place]];
-    if (record->state == RECORD_SKIPPED) return;
-    const char *message = NULL;
+    if (record->state != RECORD_PENDING) return; /* an earlier run had its answer */
     size_t start = mb->out.size;
-    enum error_code code =
-        encoder_append_row(encoder, scratch, &record->decoded, place, &mb->out, &message);
+    enum error_code code = encoder_append_head(encoder, &record->decoded, &mb->out);
+    const char *message = error_code_sentence(code);
+    record->head_size = mb->out.size - start;
+    if (code == ERROR_OK) code = encoder_append_answer(encoder, scratch, place, &mb->out, &message);
     if (code == ERROR_OK) {
         record->state = RECORD_ANSWERED;
         record->size = mb->out.size - start;
         return;
     }
+    mb->out.size = start;
     char *copy = arena_copy(&mb->arena, message, strlen(message));
     record->state = RECORD_FAILED;
     record->decoded.error = code;
@@ -111,27 +159,54 @@ static void place_rows(struct microbatch *mb)
     const char *text = mb->out.data;
     for (uint32_t r = 0; r < mb->n_rows; r++) {
         struct chunk_record *record = &mb->chunk->records[mb->rows[r]];
-        if (record->state != RECORD_ANSWERED) continue;
+        if (record->state != RECORD_ANSWERED || record->text != NULL) continue;
         record->text = text;
         text += record->size;
     }
+}
+
+/* What of each row is no padding. */
+static bool find_lengths(struct microbatch *mb, struct row_lengths *ret)
+{
+    const struct padding *padding = mb->chunk->padding;
+    *ret = (struct row_lengths){0};
+    if (!padding->is_on) return true;
+    uint32_t *lengths = arena_alloc(&mb->arena, mb->n_rows * sizeof *lengths);
+    if (lengths == NULL) return false;
+    for (uint32_t r = 0; r < mb->n_rows; r++) {
+        lengths[r] = record_length(&mb->chunk->records[mb->rows[r]].decoded, padding);
+        ret->padded = MAX(ret->padded, lengths[r]);
+    }
+    ret->lengths = lengths;
+    return true;
+}
+
+static void fail_encoding(struct microbatch *mb, enum error_code code, const char *message)
+{
+    mb->code = code;
+    mb->message = arena_copy(&mb->arena, message, strlen(message));
+    if (mb->message == NULL) mb->message = error_code_sentence(code);
 }
 
 void microbatch_encode(struct microbatch *mb, const struct encoder *encoder,
                        struct encode_scratch *scratch)
 {
     const char *message = NULL;
-    mb->code = encoder_set_values(encoder, scratch, mb->values, mb->n_values, mb->n_rows, &message);
-    if (mb->code != ERROR_OK) {
-        mb->message = arena_copy(&mb->arena, message, strlen(message));
-        if (mb->message == NULL) mb->message = error_code_sentence(mb->code);
+    struct row_lengths lengths;
+    if (!find_lengths(mb, &lengths)) {
+        fail_encoding(mb, ERROR_MEMORY, error_code_sentence(ERROR_MEMORY));
+        return;
+    }
+    enum error_code code = encoder_set_values(encoder, scratch, mb->values, mb->n_values,
+                                              mb->n_rows, &lengths, &message);
+    if (code != ERROR_OK) {
+        fail_encoding(mb, code, message);
         return;
     }
     for (uint32_t r = 0; r < mb->n_rows && !mb->out.is_failed; r++)
         encode_row(mb, encoder, scratch, r);
     if (mb->out.is_failed) {
-        mb->code = ERROR_MEMORY;
-        mb->message = error_code_sentence(ERROR_MEMORY);
+        fail_encoding(mb, ERROR_MEMORY, error_code_sentence(ERROR_MEMORY));
         return;
     }
     place_rows(mb);

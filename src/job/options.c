@@ -27,6 +27,7 @@ const struct option job_options[] = {
      .offset = AT(provider),
      .value = "NAME[:KEY=VALUE,...]",
      .default_text = "cpu",
+     .shapes_answer = true,
      .shapes_output = true,
      .group = "Model",
      .help = "what computes: cpu, cuda, tensorrt or openvino, with its options"},
@@ -40,6 +41,7 @@ const struct option job_options[] = {
      .type = OPTION_COMMAS,
      .offset = AT(output_names),
      .value = "NAME,...",
+     .shapes_answer = true,
      .shapes_output = true,
      .group = "Model",
      .help = "the model's outputs that are wanted, in this order; all by default"},
@@ -48,6 +50,7 @@ const struct option job_options[] = {
      .offset = AT(batch_dimension),
      .choices = "auto|first|none",
      .default_text = "auto",
+     .shapes_answer = true,
      .shapes_output = true,
      .group = "Model",
      .help = "whether the model's first dimension counts records"},
@@ -103,6 +106,41 @@ const struct option job_options[] = {
      .value = "FILE",
      .group = "Input",
      .help = "JSON in which {{field}} is replaced by each record's field before it is read"},
+    {.name = "pad",
+     .type = OPTION_LIST,
+     .offset = AT(pads),
+     .value = "INPUT=VALUE",
+     .shapes_answer = true,
+     .shapes_output = true,
+     .group = "Input",
+     .help = "pad this model input along the dimension that varies, so that records of different "
+             "lengths share a call; the usual token inputs are padded by themselves; repeatable"},
+    {.name = "tokenizer",
+     .type = OPTION_PATH,
+     .offset = AT(tokenizer),
+     .value = "FILE|none",
+     .group = "Input",
+     .help = "tokenizer.json that turns text into token ids; by default the one beside the model"},
+    {.name = "max-length",
+     .type = OPTION_COUNT,
+     .offset = AT(max_length),
+     .value = "N",
+     .minimum = 1,
+     .maximum = 1 << 20,
+     .shapes_answer = true,
+     .shapes_output = true,
+     .group = "Input",
+     .help = "tokens of one text, special ones included; longer text is cut; else what the "
+             "tokenizer says"},
+    {.name = "mask",
+     .type = OPTION_LIST,
+     .offset = AT(masks),
+     .value = "INPUT",
+     .shapes_answer = true,
+     .shapes_output = true,
+     .group = "Input",
+     .help = "model input that is made of ones, as long as the record, where it brings none; "
+             "repeatable"},
     {.name = "max-record-bytes",
      .type = OPTION_SIZE,
      .offset = AT(record_bytes_max),
@@ -136,6 +174,7 @@ const struct option job_options[] = {
      .offset = AT(output_format),
      .choices = "auto|jsonl|csv|npy|npz",
      .default_text = "auto",
+     .shapes_answer = true,
      .shapes_output = true,
      .group = "Output",
      .help = "format of the output; auto goes by the name, JSONL where it does not tell"},
@@ -149,6 +188,7 @@ const struct option job_options[] = {
      .type = OPTION_COMMAS,
      .offset = AT(keep),
      .value = "FIELD,...|all",
+     .shapes_answer = true,
      .shapes_output = true,
      .group = "Output",
      .help = "fields of the record to carry into the output"},
@@ -156,6 +196,7 @@ const struct option job_options[] = {
      .type = OPTION_STRING,
      .offset = AT(post),
      .value = "STEP,...",
+     .shapes_answer = true,
      .shapes_output = true,
      .group = "Output",
      .help = "what to make of numeric outputs: softmax, sigmoid, argmax, topk:K, none"},
@@ -170,6 +211,7 @@ const struct option job_options[] = {
      .offset = AT(nonfinite),
      .choices = "error|null|string",
      .default_text = "error",
+     .shapes_answer = true,
      .shapes_output = true,
      .group = "Output",
      .help = "NaN and infinity: the record's error, null, or a string"},
@@ -192,6 +234,18 @@ const struct option job_options[] = {
      .short_name = 'b',
      .group = "Running",
      .help = "records in one call of the model; auto measures at the start"},
+    {.name = "max-tokens",
+     .type = OPTION_COUNT,
+     .offset = AT(tokens_max),
+     .value = "N|auto",
+     .default_text = "auto",
+     .minimum = 1,
+     .maximum = 16777216,
+     .has_auto = true,
+     .shapes_output = true,
+     .group = "Running",
+     .help = "tokens in one call of a model whose records vary in length, padding included; auto "
+             "measures at the start"},
     {.name = "instances",
      .type = OPTION_COUNT,
      .offset = AT(instances),
@@ -229,6 +283,38 @@ const struct option job_options[] = {
      .maximum = 86400000,
      .group = "Running",
      .help = "most work that a kill can cost"},
+    {.name = "dedup",
+     .type = OPTION_CHOICE,
+     .offset = AT(dedup),
+     .choices = "auto|on|off",
+     .default_text = "auto",
+     .shapes_output = true,
+     .group = "Running",
+     .help = "run equal inputs once and give all of them the answer; auto does so where a call of "
+             "the model costs more than finding them"},
+    {.name = "dedup-memory",
+     .type = OPTION_SIZE,
+     .offset = AT(dedup_bytes),
+     .value = "SIZE",
+     .default_text = "64MiB",
+     .minimum = 4096,
+     .shapes_output = true,
+     .maximum = (int64_t)1 << 40,
+     .group = "Running",
+     .help = "memory for the inputs seen, about 30 bytes each; later ones are not remembered"},
+    {.name = "cache",
+     .type = OPTION_PATH,
+     .offset = AT(cache),
+     .value = "DIR",
+     .group = "Running",
+     .help = "keep answers in this folder, and take those that other jobs put there"},
+    {.name = "cache-max-bytes",
+     .type = OPTION_SIZE,
+     .offset = AT(cache_bytes_max),
+     .value = "SIZE",
+     .default_text = "0",
+     .group = "Running",
+     .help = "size of the cache's file at most; 0 is as it was, or 1 GiB"},
     {.name = "max-errors",
      .type = OPTION_STRING,
      .offset = AT(max_errors),
@@ -240,6 +326,12 @@ const struct option job_options[] = {
      .offset = AT(is_retry),
      .group = "Running",
      .help = "run the records of the error sink again and merge what they answer"},
+    {.name = "dry-run",
+     .type = OPTION_FLAG,
+     .offset = AT(is_dry),
+     .group = "Running",
+     .help = "read and plan everything, run a few calls, and say what the job would do, take and "
+             "cost; write nothing"},
     {.name = "force",
      .type = OPTION_FLAG,
      .offset = AT(is_forced),
@@ -281,39 +373,7 @@ static void *member(struct job_spec *spec, const struct option *option)
     return (char *)spec + option->offset;
 }
 
-/* --- numbers with units ------------------------------------------------------------------------- */
-
-struct unit {
-    const char *name;
-    double factor;
-};
-
-static const struct unit size_units[] = {
-    {"", 1},           {"B", 1},       {"K", 1024},         {"KB", 1e3},
-    {"KiB", 1024},     {"M", 1048576}, {"MB", 1e6},         {"MiB", 1048576},
-    {"G", 1073741824}, {"GB", 1e9},    {"GiB", 1073741824},
-};
-static const struct unit duration_units[] = {
-    {"", 1e3}, {"ms", 1}, {"s", 1e3}, {"m", 6e4}, {"min", 6e4}, {"h", 3.6e6},
-};
-
-/* "1.5GiB" -> bytes. False: not a number with one of the units. */
-static bool parse_with_unit(const char *text, const struct unit *units, size_t n_units,
-                            int64_t *ret)
-{
-    char *end;
-    if (!isdigit((unsigned char)text[0]) && text[0] != '.') return false;
-    double number = strtod(text, &end);
-    while (*end == ' ') end++;
-    for (size_t i = 0; i < n_units; i++) {
-        if (strcasecmp(end, units[i].name) != 0) continue;
-        double value = number * units[i].factor;
-        if (!(value >= 0 && value < 9e18)) return false;
-        *ret = (int64_t)llround(value);
-        return true;
-    }
-    return false;
-}
+/* --- numbers ------------------------------------------------------------------------------------ */
 
 static bool parse_count(const struct option *option, const char *text, int64_t *ret)
 {
@@ -333,10 +393,9 @@ static tidemill_error *set_number(struct job_spec *spec, const struct option *op
                                   const char *text, const char *origin)
 {
     int64_t value = 0;
-    bool is_valid = option->type == OPTION_COUNT ? parse_count(option, text, &value)
-                    : option->type == OPTION_SIZE
-                        ? parse_with_unit(text, size_units, COUNT_OF(size_units), &value)
-                        : parse_with_unit(text, duration_units, COUNT_OF(duration_units), &value);
+    bool is_valid = option->type == OPTION_COUNT  ? parse_count(option, text, &value)
+                    : option->type == OPTION_SIZE ? size_parse(text, &value)
+                                                  : duration_parse(text, &value);
     if (!is_valid)
         return error_new(ERROR_USAGE, "%s: '%s' is not %s", origin, text,
                          option->type == OPTION_COUNT

@@ -29,10 +29,12 @@ struct option {
     const char *default_text; /* parsed at start as if it had been given; NULL: empty */
     int64_t minimum, maximum; /* of a COUNT, SIZE, DURATION (0, 0: not checked) */
     bool has_auto;            /* COUNT: "auto" is allowed */
-    bool shapes_output;       /* a part of the job's fingerprint: changing it changes the output */
-    char short_name;          /* 0: none */
-    const char *group;        /* heading in help */
-    const char *help;         /* one sentence, lower case, no full stop */
+    bool
+        shapes_answer; /* two records with the same input may have other answers when this differs */
+    bool shapes_output; /* a part of the job's fingerprint: changing it changes the output */
+    char short_name;    /* 0: none */
+    const char *group;  /* heading in help */
+    const char *help;   /* one sentence, lower case, no full stop */
 };
 
 extern const struct option job_options[];

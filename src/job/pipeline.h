@@ -16,6 +16,7 @@
 
 #include "format/format.h"
 #include "job/job.h"
+#include "job/padding.h"
 #include "plan/plan.h"
 #include "runtime/runtime.h"
 
@@ -26,15 +27,36 @@ enum record_state {
     RECORD_PENDING,  /* not answered yet */
     RECORD_ANSWERED, /* `text` is its output */
     RECORD_FAILED,   /* decoded.error and decoded.message say why */
-    RECORD_SKIPPED,  /* done by an earlier run; in a microbatch only for the others' sake */
+    RECORD_SKIPPED,  /* written by an earlier run; in a microbatch only for the others' sake */
+};
+
+/* Where an answer came from. */
+enum answer_origin { ORIGIN_MODEL, ORIGIN_EQUAL /* a record with the same input */, ORIGIN_CACHE };
+
+/* A record that waits for the answer of another one with the same input. */
+struct follower {
+    struct chunk *chunk;
+    uint32_t index;
+    struct follower *next;
 };
 
 struct chunk_record {
     struct record decoded;
     enum record_state state;
     bool is_finished; /* the coordinator's: nothing more will happen to it */
-    const char *text; /* in its microbatch's `out` */
+    const char *text; /* its line: in its microbatch's `out`, or in the chunk's arena */
     size_t size;
+    size_t head_size; /* of it; what is behind is the answer */
+
+    /* only in jobs that run equal inputs once (reuse.h) */
+    struct digest key;
+    bool has_key;
+    bool is_awaited; /* others may take over what comes of it */
+    bool is_copy;    /* not in the plan: its answer is another record's, or the cache's */
+    bool was_run;    /* an earlier run brought its answer, which was not written out yet */
+    enum answer_origin origin;
+    struct slice cached; /* found in the cache, in the chunk's arena; data NULL: not */
+    struct follower *followers;
 };
 
 struct chunk {
@@ -43,10 +65,11 @@ struct chunk {
     size_t records_capacity;
     struct arena arena; /* what decoding and planning allocate */
     struct tensor_area area;
-    size_t area_offset;    /* of area.base in the shared region */
-    uint64_t number;       /* 0, 1, ... in input order */
-    tidemill_error *error; /* decoding it failed as a whole: out of memory */
-    double share_read;     /* of the input when this chunk had been read; negative: not known */
+    size_t area_offset;            /* of area.base in the shared region */
+    const struct padding *padding; /* the job's; borrowed */
+    uint64_t number;               /* 0, 1, ... in input order */
+    tidemill_error *error;         /* decoding it failed as a whole: out of memory */
+    double share_read; /* of the input when this chunk had been read; negative: not known */
 
     /* the coordinator's */
     struct plan plan;
@@ -84,21 +107,29 @@ struct piece {
     bool is_chunk_done; /* the chunk goes back to the reader after this */
 };
 
+/* `padding` is borrowed; it need not be filled yet. */
 tidemill_error *chunk_new(const struct shared_region *region, size_t offset, size_t size,
-                          size_t n_inputs, struct chunk **ret);
+                          size_t n_inputs, const struct padding *padding, struct chunk **ret);
 /* Makes it ready to be filled again; gives large shared memory back to the system. */
 void chunk_recycle(struct chunk *chunk, const struct shared_region *region);
 void chunk_free(struct chunk *chunk);
-/* All records into tensors; failures are marked in the records. */
+struct reuse;
+/* All records into tensors; failures are marked in the records. `reuse` (may be NULL) gives keys, and
+ * what the cache has; text whose answer is there stays text. */
 tidemill_error *chunk_decode(struct chunk *chunk, const struct decoder *decoder,
-                             struct decode_scratch *scratch);
+                             struct decode_scratch *scratch, const struct reuse *reuse);
+/* The rows that can be run, for the planner; they lie in the chunk's arena. */
+tidemill_error *chunk_rows(struct chunk *chunk, const struct model_signature *signature,
+                           struct plan_row **ret_rows, size_t *ret_n);
 /* The rows that can be run, planned into microbatches (linked in order at chunk->microbatches). */
 tidemill_error *chunk_plan(struct chunk *chunk, const struct model_signature *signature,
                            const struct plan_limits *limits);
 
-/* `rows` of `chunk` as tensors for one call: in place where they lie side by side and need no
- * padding, else copied into the slot. Fills n_inputs entries of `inputs`. `rows_padded` >= n_rows
- * repeats the last row. */
+/* `rows` of `chunk` as tensors for one call: in place where they lie side by side and are of one
+ * length, else copied into the slot, shorter ones padded. Fills n_inputs entries of `inputs`.
+ * `rows_padded` >= n_rows repeats the last row. */
+/* Length of a decoded record along the padded dimension; 0 where nothing is padded. */
+uint32_t record_length(const struct record *record, const struct padding *padding);
 tidemill_error *microbatch_inputs(const struct microbatch *microbatch,
                                   const struct model_signature *signature,
                                   const struct shared_region *region, uint32_t rows_padded,

@@ -85,11 +85,12 @@ tidemill_error *resources_reserve(const struct job_spec *spec, const struct io *
     return error_context(error, "a smaller --max-record-bytes needs less");
 }
 
-tidemill_error *resources_make_chunks(struct resources *resources, size_t n_inputs)
+tidemill_error *resources_make_chunks(struct resources *resources, size_t n_inputs,
+                                      const struct padding *padding)
 {
     for (size_t i = 0; i < resources->n_chunks; i++)
         TRY(chunk_new(&resources->region, i * resources->area_bytes, resources->area_bytes,
-                      n_inputs, &resources->chunks[i]));
+                      n_inputs, padding, &resources->chunks[i]));
     return NULL;
 }
 

@@ -25,7 +25,8 @@ struct resources {
 /* Also on an error: resources_free. Chunks are made once the model has told its inputs. */
 tidemill_error *resources_reserve(const struct job_spec *spec, const struct io *io,
                                   struct resources *ret);
-tidemill_error *resources_make_chunks(struct resources *resources, size_t n_inputs);
+tidemill_error *resources_make_chunks(struct resources *resources, size_t n_inputs,
+                                      const struct padding *padding);
 void resources_free(struct resources *resources);
 
 #endif

@@ -113,7 +113,7 @@ static tidemill_error *run_failed(struct retry *retry, const struct job_observer
     sub.line_numbers = retry->failed.lines;
     sub.n_line_numbers = retry->failed.n_lines;
     /* the same microbatches as at first, so that answers do not depend on when they were made */
-    if (sub.batch == 0) sub.batch = retry->state.plan.batch;
+    if (sub.batch == 0) sub.batch = retry->state.plan.limits.rows_max;
     tidemill_error *error = job_run(&sub, retry->io, observer, stop, summary);
     if (error_code_of(error) == ERROR_CHANGED) { /* the records were mended since a cut-off retry */
         error_free(error);

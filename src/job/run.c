@@ -7,6 +7,7 @@
  * Nothing is written beside the output before the model is loaded and the first records fit it, so
  * a mistyped command leaves no trace. */
 #include "job/calibrate.h"
+#include "job/dry_run.h"
 #include "job/engine.h"
 #include "job/identity.h"
 #include "job/job.h"
@@ -14,6 +15,7 @@
 #include "job/machine.h"
 #include "job/paths.h"
 #include "job/resources.h"
+#include "job/reuse.h"
 #include "job/sink.h"
 
 #include "cost/cost.h"
@@ -24,11 +26,14 @@
 #include <string.h>
 
 #define TEXT_FILE_BYTES_MAX ((size_t)64 << 20)
+#define SAMPLES_MAX 100 /* records tried until one can be read */
 #define LOAD_TIMEOUT_MS (10 * 60 * 1000)
 /* So many runs in a row that died before their first commit: something here kills them. */
 #define CAREFUL_STARTS 8
 /* Seconds inside the model that make up for starting another host. */
 #define HOST_WORTH_S 0.6
+/* Seconds of one model process a record that make up for finding out whether its input is new. */
+#define DEDUP_WORTH_S 10e-6
 
 struct run {
     const struct job_spec *spec;
@@ -52,21 +57,33 @@ struct run {
     size_t template_size;
     struct string_list labels;
     enum format output_format;
+    struct padding padding;
+    bool is_dynamic;             /* records may differ in shape */
+    struct tokenizer *tokenizer; /* NULL: the input brings no text */
     struct decoder *decoder;
     struct encoder *encoder;
     struct sink *sink;
     struct id_set *ids;
+    struct reuse *reuse; /* NULL: every record runs */
     struct journal_plan plan;
+    struct engine_work work;
 };
 
 /* --- what an earlier run left ------------------------------------------------------------------------- */
 
 static tidemill_error *forget(struct run *run)
 {
-    static const char *const endings[] = {
-        ".journal",      ".journal.new",         ".partial",           ".rows",
-        ".retry.in",     ".retry.out",           ".retry.out.journal", ".retry.out.partial",
-        ".retry.errors", ".retry.errors.partial"};
+    static const char *const endings[] = {".journal",
+                                          ".journal.new",
+                                          ".partial",
+                                          ".rows",
+                                          ".answers",
+                                          ".retry.in",
+                                          ".retry.out",
+                                          ".retry.out.journal",
+                                          ".retry.out.partial",
+                                          ".retry.errors",
+                                          ".retry.errors.partial"};
     for (size_t i = 0; i < COUNT_OF(endings); i++) {
         char *path = path_with(run->spec->output, endings[i]);
         if (path == NULL) return error_memory();
@@ -84,7 +101,7 @@ static void tell_complete(struct run *run)
     summary->counts = run->state.commit.counts;
     summary->wall_s = run->state.commit.wall_s;
     summary->cpu_s = run->state.commit.cpu_s;
-    summary->batch = run->state.plan.batch;
+    summary->batch = run->state.plan.limits.rows_max;
     summary->is_batch_measured = run->state.plan.is_measured;
 }
 
@@ -166,7 +183,8 @@ static tidemill_error *open_model(struct run *run)
         .wake_fd = run->stop->wake_fd,
     };
     TRY(runtime_open(&options, &run->resources.region, &run->runtime));
-    return resources_make_chunks(&run->resources, runtime_signature(run->runtime)->n_inputs);
+    return resources_make_chunks(&run->resources, runtime_signature(run->runtime)->n_inputs,
+                                 &run->padding);
 }
 
 /* --- formats ----------------------------------------------------------------------------------------------- */
@@ -189,6 +207,37 @@ static tidemill_error *read_labels(struct run *run)
     return NULL;
 }
 
+/* Opening one takes up to a second and a library: only where the first record brings text. */
+static tidemill_error *open_tokenizer(struct run *run, const struct decoder_config *config,
+                                      struct slice sample)
+{
+    const struct job_spec *spec = run->spec;
+    const struct tokenizer_options options = {.max_length = (size_t)spec->max_length};
+    bool brings_text;
+    char *path;
+    TRY(job_spec_tokenizer(spec, run->io, &path));
+    if (path == NULL) return NULL;
+    tidemill_error *error = decoder_brings_text(config, sample, &brings_text);
+    if (error == NULL && brings_text)
+        error = tokenizer_open(run->io, path, &options, &run->tokenizer);
+    else if (error == NULL && spec->tokenizer != NULL)
+        log_event(LOG_WARNING, "--tokenizer %s is not used: the first record brings no text for it",
+                  path);
+    free(path);
+    return error;
+}
+
+/* The first record that can be read: a broken one ahead of the others tells nothing of them. */
+static struct slice choose_sample(const struct raw_chunk *first, const struct source_schema *schema)
+{
+    for (size_t i = 0; i < MIN(first->n_records, (size_t)SAMPLES_MAX); i++) {
+        const struct raw_record *record = &first->records[i];
+        if (record->error == ERROR_OK && decoder_can_sample(schema, record->bytes))
+            return record->bytes;
+    }
+    return first->n_records > 0 ? first->records[0].bytes : (struct slice){0};
+}
+
 static tidemill_error *make_decoder(struct run *run)
 {
     const struct job_spec *spec = run->spec;
@@ -208,8 +257,12 @@ static tidemill_error *make_decoder(struct run *run)
         .template_text = run->template_text,
         .template_size = run->template_size,
         .nonfinite = (enum nonfinite_policy)spec->nonfinite,
+        .masks = (const char *const *)spec->masks.items,
+        .n_masks = spec->masks.n,
     };
-    struct slice sample = first->n_records > 0 ? first->records[0].bytes : (struct slice){0};
+    struct slice sample = choose_sample(first, config.schema);
+    TRY(open_tokenizer(run, &config, sample));
+    config.tokenizer = run->tokenizer;
     return decoder_new(&config, sample, &run->decoder);
 }
 
@@ -237,6 +290,7 @@ static tidemill_error *make_encoder(struct run *run)
         .n_keep = spec->keep_all ? 0 : spec->keep.n,
         .keep_all = spec->keep_all,
         .schema = source_schema(run->source),
+        .padded_dims = run->padding.output_dims,
     };
     return encoder_new(&config, &run->encoder);
 }
@@ -260,6 +314,9 @@ static tidemill_error *open_input(struct run *run)
     TRY(source_read_chunk(run->source, &run->resources.chunks[0]->raw));
     run->resources.chunks[0]->share_read = source_progress(run->source);
     TRY(make_decoder(run));
+    run->is_dynamic = signature_has_dynamic_row(runtime_signature(run->runtime));
+    int64_t pad_id = run->tokenizer != NULL ? tokenizer_pad_id(run->tokenizer) : 0;
+    TRY(padding_decide(spec, runtime_signature(run->runtime), pad_id, &run->padding));
     return make_encoder(run);
 }
 
@@ -267,7 +324,8 @@ static tidemill_error *decode_first_chunk(struct run *run)
 {
     struct decode_scratch *scratch = decode_scratch_new();
     if (scratch == NULL) return error_memory();
-    tidemill_error *error = chunk_decode(run->resources.chunks[0], run->decoder, scratch);
+    tidemill_error *error =
+        chunk_decode(run->resources.chunks[0], run->decoder, scratch, run->reuse);
     decode_scratch_free(scratch);
     return error;
 }
@@ -282,7 +340,7 @@ static void start_hosts(struct run *run, double model_s)
         runtime_want_hosts(run->runtime, (int)MIN(model_s / HOST_WORTH_S, 1e6) + 1);
 }
 
-static tidemill_error *measure_batch(struct run *run)
+static struct calibration calibration_of(struct run *run)
 {
     const struct chunk *first = run->resources.chunks[0];
     struct calibration calibration = {
@@ -298,17 +356,64 @@ static tidemill_error *measure_batch(struct run *run)
         calibration.records_total = (double)first->raw.n_records;
     else if (first->share_read > 0)
         calibration.records_total = (double)first->raw.n_records / first->share_read;
-    double rate_rows_s;
-    TRY(calibrate_batch(&calibration, &run->plan.batch, &rate_rows_s));
-    run->plan.is_measured = rate_rows_s > 0;
-    if (run->plan.is_measured) start_hosts(run, calibration.records_total / rate_rows_s);
+    return calibration;
+}
+
+static tidemill_error *measure_limits(struct run *run, double *ret_rate_rows_s)
+{
+    struct calibration calibration = calibration_of(run);
+    struct plan_limits *limits = &run->plan.limits;
+    if (run->is_dynamic)
+        TRY(calibrate_tokens(&calibration, limits, ret_rate_rows_s));
+    else
+        TRY(calibrate_batch(&calibration, &limits->rows_max, ret_rate_rows_s));
+    run->plan.is_measured = *ret_rate_rows_s > 0;
+    if (run->plan.is_measured) start_hosts(run, calibration.records_total / *ret_rate_rows_s);
     return NULL;
 }
 
-/* The batch size: given, forced by the model, remembered by the journal, or measured now. */
+/* How large microbatches are: given, forced by the model, or measured now. Where records vary in
+ * length they are counted in tokens; a batch size that is given bounds the rows as well. */
+static tidemill_error *decide_limits(struct run *run, double *ret_rate_rows_s)
+{
+    const struct job_spec *spec = run->spec;
+    const struct model_signature *signature = runtime_signature(run->runtime);
+    struct plan_limits *limits = &run->plan.limits;
+    *limits = (struct plan_limits){.rows_max = 1, .is_padded = run->padding.is_on};
+    if (!signature->is_batched) return NULL;
+    bool is_measured = spec->batch == 0 && !(run->is_dynamic && spec->tokens_max > 0);
+    if (run->is_dynamic) limits->rows_max = CHUNK_ROWS;
+    if (spec->batch > 0) limits->rows_max = (uint32_t)spec->batch;
+    for (size_t i = 0; i < PLAN_CLASSES; i++) limits->tokens_max[i] = (uint32_t)spec->tokens_max;
+    if (signature->batch_fixed > 0) {
+        limits->rows_max = (uint32_t)signature->batch_fixed;
+        if (spec->batch > 0 && spec->batch != signature->batch_fixed)
+            log_event(LOG_WARNING,
+                      "the model takes exactly %lld records a call; --batch %lld is not used",
+                      (long long)signature->batch_fixed, (long long)spec->batch);
+        return NULL;
+    }
+    return is_measured ? measure_limits(run, ret_rate_rows_s) : NULL;
+}
+
+/* Whether equal inputs are looked for: where a record costs more in the model than finding out. A
+ * cache is asked for by whom it pays. */
+static tidemill_error *decide_dedup(struct run *run, double rate_rows_s)
+{
+    bool is_auto = run->spec->dedup == DEDUP_AUTO && run->spec->cache == NULL;
+    run->plan.is_deduped = run->spec->dedup == DEDUP_ON || run->spec->cache != NULL;
+    if (!is_auto) return NULL;
+    if (rate_rows_s <= 0) {
+        struct calibration calibration = calibration_of(run);
+        TRY(calibrate_rate(&calibration, &run->plan.limits, &rate_rows_s));
+    }
+    run->plan.is_deduped = rate_rows_s > 0 && rate_rows_s < 1 / DEDUP_WORTH_S;
+    return NULL;
+}
+
+/* Remembered by the journal, or decided now. */
 static tidemill_error *decide_plan(struct run *run)
 {
-    const struct model_signature *signature = runtime_signature(run->runtime);
     const struct buffer *bytes = &run->resources.chunks[0]->raw.bytes;
     struct digest first_chunk = hash_bytes(bytes->data, bytes->size);
     if (run->state.plan.is_set) {
@@ -317,28 +422,25 @@ static tidemill_error *decide_plan(struct run *run)
         return error_new(ERROR_CHANGED, "the input begins with other records than when this job "
                                         "was begun; use --force to start anew");
     }
-    run->plan = (struct journal_plan){.is_set = true,
-                                      .first_chunk = first_chunk,
-                                      .batch = 1,
-                                      .decoder = decoder_description(run->decoder)};
-    if (signature->batch_fixed > 0)
-        run->plan.batch = (uint32_t)signature->batch_fixed;
-    else if (run->spec->batch > 0)
-        run->plan.batch = (uint32_t)run->spec->batch;
-    else if (signature->is_batched)
-        TRY(measure_batch(run));
-    if (signature->batch_fixed > 0 && run->spec->batch > 0 &&
-        run->spec->batch != signature->batch_fixed)
-        log_event(LOG_WARNING,
-                  "the model takes exactly %lld records a call; --batch %lld is not used",
-                  (long long)signature->batch_fixed, (long long)run->spec->batch);
-    return NULL;
+    run->plan = (struct journal_plan){
+        .is_set = true,
+        .first_chunk = first_chunk,
+        .decoder = decoder_description(run->decoder),
+    };
+    double rate_rows_s = 0;
+    TRY(decide_limits(run, &rate_rows_s));
+    return decide_dedup(run, rate_rows_s);
 }
 
 /* Chunks of whole microbatches; a function of the batch size alone. */
-static uint32_t chunk_rows(uint32_t batch)
+static void set_chunk_rows(struct run *run)
 {
-    return batch >= CHUNK_ROWS ? batch : CHUNK_ROWS / batch * batch;
+    uint32_t batch = run->plan.limits.rows_max;
+    if (run->is_dynamic)
+        source_set_chunk_rows(run->source, MAX(batch, CHUNK_ROWS), 1);
+    else
+        source_set_chunk_rows(run->source, batch >= CHUNK_ROWS ? batch : CHUNK_ROWS / batch * batch,
+                              batch);
 }
 
 static tidemill_error *begin_journal(struct run *run)
@@ -350,6 +452,30 @@ static tidemill_error *begin_journal(struct run *run)
                      &run->journal));
     TRY(journal_append_start(run->journal));
     return run->state.plan.is_set ? NULL : journal_append_plan(run->journal, &run->plan);
+}
+
+static tidemill_error *open_reuse(struct run *run, struct reuse_config *config)
+{
+    if (!run->plan.is_deduped) return NULL;
+    if (run->identity.n == 0) TRY(identity_of_job(run->spec, run->io, &run->identity));
+    *config = (struct reuse_config){
+        .io = run->io,
+        .spec = run->spec,
+        .identity = &run->identity,
+        .encoder = run->encoder,
+        .output_format = run->output_format,
+        .runtime = runtime_description(run->runtime),
+        .n_inputs = runtime_signature(run->runtime)->n_inputs,
+    };
+    return reuse_open(config, &run->reuse);
+}
+
+/* The first chunk was decoded before it was known that equal inputs are looked for. */
+static tidemill_error *open_answers(struct run *run, const struct reuse_config *config)
+{
+    if (run->reuse == NULL) return NULL;
+    TRY(reuse_open_answers(run->reuse, config, run->state.plan.is_set));
+    return decode_first_chunk(run);
 }
 
 /* --- going on where an earlier run ended ---------------------------------------------------------------- */
@@ -385,7 +511,7 @@ static tidemill_error *reopen_at(struct run *run, const struct source_position *
     source_close(run->source);
     run->source = NULL;
     TRY(source_open(run->io, &run->source_config, position, &run->source));
-    source_set_chunk_rows(run->source, chunk_rows(run->plan.batch), run->plan.batch);
+    set_chunk_rows(run);
     return next_first_chunk(run);
 }
 
@@ -421,6 +547,7 @@ static tidemill_error *open_output(struct run *run)
         .spec = run->spec,
         .encoder = run->encoder,
         .schema = source_schema(run->source),
+        .reuse = run->reuse,
         .journal = run->journal,
         .resume = &run->state,
         .output_format = run->output_format,
@@ -453,7 +580,9 @@ static tidemill_error *run_engine(struct run *run)
         .runtime = run->runtime,
         .sink = run->sink,
         .ids = run->ids,
-        .batch = run->plan.batch,
+        .reuse = run->reuse,
+        .limits = run->plan.limits,
+        .work = &run->work,
         .n_workers = run->resources.n_workers,
         .is_careful = is_careful,
         .deadly = run->state.deadly,
@@ -468,9 +597,12 @@ static tidemill_error *prepare(struct run *run)
     TRY(open_input(run));
     TRY(decode_first_chunk(run));
     TRY(decide_plan(run));
-    source_set_chunk_rows(run->source, chunk_rows(run->plan.batch), run->plan.batch);
+    set_chunk_rows(run);
     if (run->spec->duplicate_ids != 0 && (run->ids = id_set_new()) == NULL) return error_memory();
+    struct reuse_config reuse;
+    TRY(open_reuse(run, &reuse));
     TRY(begin_journal(run));
+    TRY(open_answers(run, &reuse));
     if (run->state.has_commit) TRY(skip_to_commit(run));
     return open_output(run);
 }
@@ -484,6 +616,40 @@ static tidemill_error *run_to_end(struct run *run)
     TRY(run_engine(run));
     TRY(sink_finish(run->sink));
     run->summary->is_complete = true;
+    return NULL;
+}
+
+/* --- a forecast --------------------------------------------------------------------------------------------- */
+
+static tidemill_error *open_dry(struct run *run)
+{
+    struct reuse_config reuse;
+    TRY(open_model(run));
+    TRY(open_input(run));
+    TRY(decode_first_chunk(run));
+    TRY(decide_plan(run));
+    set_chunk_rows(run);
+    TRY(open_reuse(run, &reuse));
+    return open_answers(run, &reuse);
+}
+
+static tidemill_error *run_dry(struct run *run, struct job_forecast *ret)
+{
+    TRY(open_dry(run));
+    struct calibration calibration = calibration_of(run);
+    struct dry_run_config config = {
+        .source = run->source,
+        .chunk = run->resources.chunks[0],
+        .decoder = run->decoder,
+        .reuse = run->reuse,
+        .calibration = &calibration,
+        .limits = &run->plan.limits,
+        .stop = run->stop,
+    };
+    TRY(dry_run(&config, ret));
+    ret->price_usd_hour = run->spec->price_usd_hour;
+    ret->cost_usd = cost_machine_usd(ret->wall_s, ret->price_usd_hour);
+    ret->cost_usd_per_million = cost_per_million_usd(ret->cost_usd, ret->records);
     return NULL;
 }
 
@@ -506,6 +672,12 @@ static void fill_runtime(struct run *run)
     summary->instances = stats.hosts;
     summary->threads = run->resources.threads;
     summary->restarts = stats.restarts;
+    if (run->plan.limits.is_padded)
+        for (size_t i = 0; i < PLAN_CLASSES; i++)
+            summary->tokens_max = MAX(summary->tokens_max, run->plan.limits.tokens_max[i]);
+    summary->run_rows = run->work.rows;
+    summary->tokens = run->work.tokens;
+    summary->padded_tokens = run->work.padded_tokens;
     summary->peak_host_memory_bytes = stats.peak_memory_bytes;
     if (summary->run_wall_s > 0 && stats.hosts > 0)
         summary->model_busy_share = stats.busy_s / (summary->run_wall_s * stats.hosts);
@@ -521,7 +693,7 @@ static void fill_summary(struct run *run)
     if (run->sink != NULL) {
         summary->counts = sink_counts(run->sink);
         summary->records_this_run = summary->counts.records - run->state.commit.counts.records;
-        summary->batch = run->plan.batch;
+        summary->batch = run->plan.limits.rows_max;
         summary->is_batch_measured = run->plan.is_measured;
         sink_times(run->sink, &summary->wall_s, &summary->cpu_s);
     }
@@ -533,8 +705,10 @@ static void fill_summary(struct run *run)
 static void close_run(struct run *run)
 {
     sink_close(run->sink);
+    reuse_free(run->reuse);
     encoder_free(run->encoder);
     decoder_free(run->decoder);
+    tokenizer_close(run->tokenizer);
     source_close(run->source);
     runtime_close(run->runtime);
     resources_free(&run->resources);
@@ -550,22 +724,45 @@ static void close_run(struct run *run)
     free(run->lock_path);
 }
 
+static struct run new_run(const struct job_spec *spec, const struct io *io, struct job_stop *stop)
+{
+    return (struct run){
+        .spec = spec,
+        .io = io,
+        .stop = stop,
+        .started_s = clock_now_s(),
+        .started_cpu_s = clock_process_cpu_s(),
+        .resources = {.region = {.fd = -1}},
+    };
+}
+
+/* As a job to standard output: it leaves no trace. */
+tidemill_error *job_dry_run(const struct job_spec *spec, const struct io *io, struct job_stop *stop,
+                            struct job_forecast *ret)
+{
+    struct io cancellable = *io;
+    cancellable.cancel_fd = stop->cancel_fd;
+    struct job_spec dry = *spec;
+    dry.to_stdout = true;
+    if (dry.cache != NULL && !io_exists(io, dry.cache)) { /* not made for a look */
+        dry.cache = NULL;
+        dry.dedup = DEDUP_ON;
+    }
+    struct run run = new_run(&dry, &cancellable, stop);
+    tidemill_error *error = run_dry(&run, ret);
+    close_run(&run);
+    return error;
+}
+
 tidemill_error *job_run(const struct job_spec *spec, const struct io *io,
                         const struct job_observer *observer, struct job_stop *stop,
                         struct job_summary *summary)
 {
     struct io cancellable = *io;
     cancellable.cancel_fd = stop->cancel_fd;
-    struct run run = {
-        .spec = spec,
-        .io = &cancellable,
-        .observer = observer,
-        .stop = stop,
-        .summary = summary,
-        .started_s = clock_now_s(),
-        .started_cpu_s = clock_process_cpu_s(),
-        .resources = {.region = {.fd = -1}},
-    };
+    struct run run = new_run(spec, &cancellable, stop);
+    run.observer = observer;
+    run.summary = summary;
     *summary = (struct job_summary){
         .output = spec->output, .errors = spec->errors, .price_usd_hour = spec->price_usd_hour};
     tidemill_error *error = run_to_end(&run);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sink.c - ordered writing with checkpoints.
  *
- * A commit is: flush and sync the output, flush and sync the errors, then append and sync the
- * journal's frame that names their sizes. Killed before the frame: the next run cuts both files back
+ * A commit is: flush and sync the answers that equal inputs share, the output and the errors, then
+ * append and sync the journal's frame that names their sizes. Killed before the frame: the next run cuts both files back
  * to the frame before. Publishing is: finish and sync both files, journal `final`, rename errors,
  * rename output, journal `published`. Killed between: the next run renames what is left. */
 #include "job/sink.h"
@@ -118,20 +118,25 @@ void sink_close(struct sink *sink)
 
 /* --- records -------------------------------------------------------------------------------------- */
 
-static void count_answers(struct sink *sink, size_t n)
+static void count_answers(struct sink *sink, const struct chunk_record *records, size_t n)
 {
+    uint64_t n_of[] = {[ORIGIN_MODEL] = 0, [ORIGIN_EQUAL] = 0, [ORIGIN_CACHE] = 0};
+    for (size_t i = 0; i < n; i++) n_of[records[i].origin]++;
     pthread_mutex_lock(&sink->mutex);
     sink->counts.records += n;
     sink->counts.ok += n;
+    sink->counts.reused += n_of[ORIGIN_EQUAL];
+    sink->counts.cached += n_of[ORIGIN_CACHE];
     pthread_mutex_unlock(&sink->mutex);
 }
 
-static void count_failure(struct sink *sink, enum error_code code)
+static void count_failure(struct sink *sink, const struct chunk_record *record)
 {
     pthread_mutex_lock(&sink->mutex);
     sink->counts.records++;
     sink->counts.failed++;
-    sink->counts.duplicates += code == ERROR_DUPLICATE_ID;
+    sink->counts.duplicates += record->decoded.error == ERROR_DUPLICATE_ID;
+    sink->counts.reused += record->origin == ORIGIN_EQUAL;
     pthread_mutex_unlock(&sink->mutex);
 }
 
@@ -210,10 +215,10 @@ static tidemill_error *write_records(struct sink *sink, const struct piece *piec
         if (record->state == RECORD_ANSWERED) {
             end = run_of_answers(chunk, i, piece->to, &size);
             TRY(spool_append(sink->output, record->text, size));
-            count_answers(sink, end - i);
+            count_answers(sink, record, end - i);
         } else {
             TRY(write_failure(sink, chunk, i));
-            count_failure(sink, record->decoded.error);
+            count_failure(sink, record);
         }
         i = sink->done_in_chunk = end;
         if (record->state == RECORD_FAILED && is_over_limit(sink)) return too_many_errors(sink);
@@ -227,6 +232,8 @@ tidemill_error *sink_write(struct sink *sink, const struct piece *piece)
     sink->done_in_chunk = piece->from;
     sink->has_news = true;
     TRY(write_records(sink, piece));
+    if (sink->config.reuse != NULL)
+        TRY(reuse_share(sink->config.reuse, piece->chunk, piece->from, piece->to));
     if (piece->is_chunk_done) {
         sink->chunk = piece->chunk->raw.end;
         sink->done_in_chunk = 0;
@@ -279,6 +286,7 @@ tidemill_error *sink_commit(struct sink *sink)
     sink->interval_ms = MIN(sink->interval_ms * 2, sink->config.spec->checkpoint_ms);
     sink->commit_due_ns = clock_now_ns() + sink->interval_ms * 1000000;
     if (!sink->has_news) return NULL;
+    if (sink->config.reuse != NULL) TRY(answers_flush(sink->config.reuse->answers, is_durable));
     TRY(spool_checkpoint(sink->output, is_durable, &commit.output));
     if (sink->errors != NULL) TRY(spool_checkpoint(sink->errors, is_durable, &commit.errors));
     if (is_durable) TRY(append_commit(sink, &commit));
@@ -337,17 +345,28 @@ static tidemill_error *publish_errors(const struct io *io, const char *partial, 
     return NULL;
 }
 
+/* Nobody resumes any more. That the name goes is made to last by the renames that follow. */
+static tidemill_error *remove_answers(const struct io *io, const char *path)
+{
+    if (io->unlink(io->context, path) == 0 || errno == ENOENT) return NULL;
+    return error_errno(ERROR_IO, errno, "cannot remove %s", path);
+}
+
 tidemill_error *sink_publish_again(const struct io *io, const struct job_spec *spec,
                                    struct journal *journal, const struct journal_final *final)
 {
     struct journal_final published = *final;
     char *output = path_with(spec->output, ".partial");
     char *errors = path_with(spec->errors, ".partial");
-    tidemill_error *error = output == NULL || errors == NULL ? error_memory() : NULL;
+    char *answers = path_with(spec->output, ".answers");
+    tidemill_error *error =
+        output == NULL || errors == NULL || answers == NULL ? error_memory() : NULL;
+    if (error == NULL) error = remove_answers(io, answers);
     if (error == NULL) error = publish_errors(io, errors, spec->errors, final->errors_bytes > 0);
     if (error == NULL && io_exists(io, output)) error = io_publish(io, output, spec->output);
     published.is_published = true;
     if (error == NULL) error = journal_append_final(journal, &published);
+    free(answers);
     free(output);
     free(errors);
     return error;

@@ -6,6 +6,7 @@
 
 #include "job/journal.h"
 #include "job/pipeline.h"
+#include "job/reuse.h"
 
 struct sink;
 
@@ -14,6 +15,7 @@ struct sink_config {
     const struct job_spec *spec;
     const struct encoder *encoder;
     const struct source_schema *schema;
+    struct reuse *reuse;                /* NULL, or what equal inputs share */
     struct journal *journal;            /* borrowed; NULL with standard output */
     const struct journal_state *resume; /* where to go on; NULL or without a commit: at the start */
     enum format output_format;

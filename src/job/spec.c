@@ -118,7 +118,8 @@ static tidemill_error *check_overlap(const struct job_spec *spec, const struct i
             if (is_one_file(io, written[w].path, spec->input_paths.items[i]))
                 return error_new(ERROR_USAGE, "%s %s is an input too; give it another name",
                                  written[w].option, written[w].path);
-        const char *const read[] = {spec->model, spec->labels, spec->template_path};
+        const char *const read[] = {spec->model, spec->labels, spec->template_path,
+                                    spec->tokenizer};
         for (size_t r = 0; r < COUNT_OF(read); r++)
             if (is_one_file(io, written[w].path, read[r]))
                 return error_new(ERROR_USAGE, "%s %s is what the job reads; give it another name",
@@ -209,8 +210,34 @@ tidemill_error *job_spec_check(struct job_spec *spec, const struct io *io)
     TRY(check_overlap(spec, io));
     if (spec->is_retry && spec->to_stdout)
         return error_new(ERROR_USAGE, "--retry-errors needs the output file of the finished job");
+    if (spec->is_retry && spec->is_dry)
+        return error_new(ERROR_USAGE, "--dry-run says nothing of --retry-errors; leave one out");
     TRY(check_max_errors(spec));
     TRY(check_price(spec));
     spec->keep_all = spec->keep.n == 1 && strcmp(spec->keep.items[0], "all") == 0;
+    return NULL;
+}
+
+/* --- files beside the model --------------------------------------------------------------------------- */
+
+tidemill_error *job_spec_tokenizer(const struct job_spec *spec, const struct io *io, char **ret)
+{
+    const char *given = spec->tokenizer;
+    *ret = NULL;
+    if (given != NULL && strcmp(given, "none") == 0) return NULL;
+    if (given != NULL && given[0] != '\0') {
+        *ret = strdup(given);
+        return *ret == NULL ? error_memory() : NULL;
+    }
+    if (!io_exists(io, spec->model)) return NULL; /* echo */
+    const char *slash = strrchr(spec->model, '/');
+    int folder = slash == NULL ? 0 : (int)(slash - spec->model) + 1;
+    if (asprintf(ret, "%.*stokenizer.json", folder, spec->model) < 0) {
+        *ret = NULL;
+        return error_memory();
+    }
+    if (io_exists(io, *ret)) return NULL;
+    free(*ret);
+    *ret = NULL;
     return NULL;
 }

@@ -12,6 +12,8 @@ struct string_list {
     size_t n;
 };
 
+enum dedup { DEDUP_AUTO, DEDUP_ON, DEDUP_OFF };
+
 struct job_spec {
     /* input */
     struct string_list inputs; /* as given; patterns are expanded by job_spec_check */
@@ -19,7 +21,11 @@ struct job_spec {
     char *id_field;
     struct string_list maps;
     char *template_path;
+    struct string_list pads;
     int64_t record_bytes_max;
+    char *tokenizer;    /* NULL: the one beside the model; "none" */
+    int64_t max_length; /* tokens; 0: what the tokenizer says */
+    struct string_list masks;
     /* output */
     char *output;
     char *errors;
@@ -39,14 +45,20 @@ struct job_spec {
     int64_t timeout_ms;
     bool is_isolated;
     /* running */
-    int64_t batch;     /* 0: measured */
-    int64_t instances; /* 0: auto */
-    int64_t threads;   /* 0: auto */
+    int64_t batch;      /* 0: measured */
+    int64_t tokens_max; /* of a microbatch; 0: measured */
+    int64_t instances;  /* 0: auto */
+    int64_t threads;    /* 0: auto */
     int64_t memory_bytes;
     int64_t checkpoint_ms;
     char *max_errors;
+    int dedup;               /* enum dedup */
+    int64_t dedup_bytes;     /* of the index of inputs seen */
+    char *cache;             /* folder; NULL: none */
+    int64_t cache_bytes_max; /* 0: the cache's own */
     bool is_forced;
     bool is_retry;
+    bool is_dry;
     /* cost and display */
     char *price;
     bool is_quiet;
@@ -73,5 +85,9 @@ void job_spec_free(struct job_spec *spec);
 tidemill_error *job_spec_load_yaml(struct job_spec *spec, const struct io *io, const char *path);
 /* Checks that the parts fit together, and works out the rest. */
 tidemill_error *job_spec_check(struct job_spec *spec, const struct io *io);
+
+/* The tokenizer.json that text would be read with: --tokenizer, or else the one beside the model,
+ * where there is one. *ret malloc'ed; NULL: none. */
+tidemill_error *job_spec_tokenizer(const struct job_spec *spec, const struct io *io, char **ret);
 
 #endif

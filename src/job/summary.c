@@ -20,22 +20,27 @@ static void json_text(struct buffer *out, const char *key, const char *text)
 void job_summary_json(const struct job_summary *summary, struct buffer *out)
 {
     const struct job_counts *counts = &summary->counts;
-    buffer_printf(
-        out,
-        "{\"complete\":%s,\"resumed\":%s,\"records\":%" PRIu64 ",\"ok\":%" PRIu64
-        ",\"errors\":%" PRIu64 ",\"duplicates\":%" PRIu64 ",\"records_this_run\":%" PRIu64,
-        summary->is_complete ? "true" : "false", summary->is_resumed ? "true" : "false",
-        counts->records, counts->ok, counts->failed, counts->duplicates, summary->records_this_run);
+    buffer_printf(out,
+                  "{\"complete\":%s,\"resumed\":%s,\"records\":%" PRIu64 ",\"ok\":%" PRIu64
+                  ",\"errors\":%" PRIu64 ",\"duplicates\":%" PRIu64 ",\"reused\":%" PRIu64
+                  ",\"cached\":%" PRIu64 ",\"records_this_run\":%" PRIu64,
+                  summary->is_complete ? "true" : "false", summary->is_resumed ? "true" : "false",
+                  counts->records, counts->ok, counts->failed, counts->duplicates, counts->reused,
+                  counts->cached, summary->records_this_run);
     buffer_printf(out,
                   ",\"wall_s\":%.3f,\"cpu_s\":%.3f,\"run_wall_s\":%.3f,\"run_cpu_s\":%.3f,"
                   "\"rows_per_s\":%.1f",
                   summary->wall_s, summary->cpu_s, summary->run_wall_s, summary->run_cpu_s,
                   summary->rate_rows_s);
+    buffer_printf(
+        out,
+        ",\"batch\":%u,\"tokens_max\":%u,\"batch_measured\":%s,\"instances\":%d,\"threads\":%d,"
+        "\"host_restarts\":%d,\"model_busy_share\":%.3f",
+        summary->batch, summary->tokens_max, summary->is_batch_measured ? "true" : "false",
+        summary->instances, summary->threads, summary->restarts, summary->model_busy_share);
     buffer_printf(out,
-                  ",\"batch\":%u,\"batch_measured\":%s,\"instances\":%d,\"threads\":%d,"
-                  "\"host_restarts\":%d,\"model_busy_share\":%.3f",
-                  summary->batch, summary->is_batch_measured ? "true" : "false", summary->instances,
-                  summary->threads, summary->restarts, summary->model_busy_share);
+                  ",\"run_rows\":%" PRIu64 ",\"tokens\":%" PRIu64 ",\"padded_tokens\":%" PRIu64,
+                  summary->run_rows, summary->tokens, summary->padded_tokens);
     buffer_printf(out, ",\"peak_memory_bytes\":%" PRIu64 ",\"peak_host_memory_bytes\":%" PRIu64,
                   summary->peak_memory_bytes, summary->peak_host_memory_bytes);
     if (summary->price_usd_hour > 0)
@@ -71,11 +76,32 @@ static void text_work(const struct job_summary *summary, struct buffer *out)
     buffer_printf(out, "\nspeed        %.0f rows/s\n", summary->rate_rows_s);
 }
 
+/* What did not have to run, and what was run for nothing. */
+static void text_savings(const struct job_summary *summary, struct buffer *out)
+{
+    const struct job_counts *counts = &summary->counts;
+    uint64_t n_saved = counts->reused + counts->cached;
+    if (n_saved > 0)
+        buffer_printf(out,
+                      "paid once    %" PRIu64 " of %" PRIu64 " records did not run: %" PRIu64
+                      " equal to an earlier one, %" PRIu64 " from the cache\n",
+                      n_saved, counts->records, counts->reused, counts->cached);
+    if (summary->padded_tokens > 0)
+        buffer_printf(out, "padding      %.1f%% of %" PRIu64 " tokens\n",
+                      100 * (1 - (double)summary->tokens / (double)summary->padded_tokens),
+                      summary->padded_tokens);
+}
+
 static void text_model(const struct job_summary *summary, struct buffer *out)
 {
-    buffer_printf(out, "model        %s, batch %u%s, %d instance%s x %d thread%s, busy %.0f%%",
-                  summary->runtime, summary->batch, summary->is_batch_measured ? " (measured)" : "",
-                  summary->instances, summary->instances == 1 ? "" : "s", summary->threads,
+    buffer_printf(out, "model        %s, ", summary->runtime);
+    if (summary->tokens_max > 0)
+        buffer_printf(out, "calls of up to %u tokens", summary->tokens_max);
+    else
+        buffer_printf(out, "batch %u", summary->batch);
+    buffer_printf(out, "%s, %d instance%s x %d thread%s, busy %.0f%%",
+                  summary->is_batch_measured ? " (measured)" : "", summary->instances,
+                  summary->instances == 1 ? "" : "s", summary->threads,
                   summary->threads == 1 ? "" : "s", 100 * summary->model_busy_share);
     if (summary->restarts > 0)
         buffer_printf(out, ", restarted %d time%s", summary->restarts,
@@ -90,11 +116,53 @@ static void text_model(const struct job_summary *summary, struct buffer *out)
 void job_summary_text(const struct job_summary *summary, struct buffer *out)
 {
     text_work(summary, out);
+    text_savings(summary, out);
     text_model(summary, out);
     if (summary->price_usd_hour > 0)
         buffer_printf(out,
                       "cost         %.3g USD at %g USD an hour: %.3g USD per million predictions\n",
                       summary->cost_usd, summary->price_usd_hour, summary->cost_usd_per_million);
+    else
+        buffer_text(out, "cost         give --price USD-AN-HOUR or an instance type to see it\n");
+}
+
+/* --- forecasts -------------------------------------------------------------------------------------- */
+
+void job_forecast_json(const struct job_forecast *forecast, struct buffer *out)
+{
+    buffer_printf(out,
+                  "{\"records\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"reused\":%" PRIu64
+                  ",\"cached\":%" PRIu64 ",\"run_rows\":%" PRIu64 ",\"calls\":%" PRIu64
+                  ",\"tokens\":%" PRIu64 ",\"padded_tokens\":%" PRIu64
+                  ",\"instances\":%d,\"model_s\":%.3f,\"wall_s\":%.3f",
+                  forecast->records, forecast->failed, forecast->reused, forecast->cached,
+                  forecast->run_rows, forecast->calls, forecast->tokens, forecast->padded_tokens,
+                  forecast->instances, forecast->model_s, forecast->wall_s);
+    if (forecast->price_usd_hour > 0)
+        buffer_printf(out, ",\"price_usd_hour\":%g,\"cost_usd\":%.9g,\"cost_usd_per_million\":%.9g",
+                      forecast->price_usd_hour, forecast->cost_usd, forecast->cost_usd_per_million);
+    buffer_text(out, "}\n");
+}
+
+void job_forecast_text(const struct job_forecast *forecast, struct buffer *out)
+{
+    buffer_printf(out,
+                  "records      %" PRIu64 " (%" PRIu64 " cannot be read)\n"
+                  "paid once    %" PRIu64 " equal to an earlier one, %" PRIu64 " from the cache\n"
+                  "to run       %" PRIu64 " records in %" PRIu64 " calls of the model\n",
+                  forecast->records, forecast->failed, forecast->reused, forecast->cached,
+                  forecast->run_rows, forecast->calls);
+    if (forecast->padded_tokens > 0)
+        buffer_printf(out, "padding      %.1f%% of %" PRIu64 " tokens\n",
+                      100 * (1 - (double)forecast->tokens / (double)forecast->padded_tokens),
+                      forecast->padded_tokens);
+    buffer_printf(out, "time         about %.3g s, with %d model process%s at once\n",
+                  forecast->wall_s, forecast->instances, forecast->instances == 1 ? "" : "es");
+    if (forecast->price_usd_hour > 0)
+        buffer_printf(out,
+                      "cost         about %.3g USD at %g USD an hour: %.3g USD per million "
+                      "predictions\n",
+                      forecast->cost_usd, forecast->price_usd_hour, forecast->cost_usd_per_million);
     else
         buffer_text(out, "cost         give --price USD-AN-HOUR or an instance type to see it\n");
 }

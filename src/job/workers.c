@@ -57,8 +57,8 @@ static void *work(void *argument)
             microbatch_encode(mb, pool->config.encoder, worker->encode);
             queue_push(pool->config.encoded, mb);
         } else {
-            tidemill_error *error = chunk_decode(chunk, pool->config.decoder, worker->decode);
-            chunk->error = error;
+            chunk->error =
+                chunk_decode(chunk, pool->config.decoder, worker->decode, pool->config.reuse);
             queue_push(pool->config.decoded, chunk);
         }
         eventfd_write(pool->config.wake_fd, 1);

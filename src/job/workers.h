@@ -12,9 +12,10 @@ struct workers_config {
     int n_threads;
     const struct decoder *decoder;
     const struct encoder *encoder;
-    struct queue *decoded; /* chunks; large enough never to be full */
-    struct queue *encoded; /* microbatches; likewise */
-    int wake_fd;           /* an eventfd: written after each push */
+    const struct reuse *reuse; /* may be NULL */
+    struct queue *decoded;     /* chunks; large enough never to be full */
+    struct queue *encoded;     /* microbatches; likewise */
+    int wake_fd;               /* an eventfd: written after each push */
 };
 
 tidemill_error *workers_start(const struct workers_config *config, struct workers **ret);

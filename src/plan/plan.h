@@ -9,15 +9,26 @@
 #define TIDEMILL_PLAN_PLAN_H
 
 #include "base/base.h"
+#include "plan/prefix.h" /* an order of prompts in which shared prefixes are neighbours */
 
 struct plan_row {
-    uint32_t index;     /* of the record in its chunk */
-    uint32_t length;    /* tokens or elements along the variable dimensions; 1 where none */
-    uint64_t shape_key; /* equal keys: the rows can be stacked as they are */
+    uint32_t index;  /* of the record in its chunk */
+    uint32_t length; /* tokens, or elements, along the variable dimension; 1 where there is none */
+    uint64_t shape_key; /* equal keys: the rows can be stacked, with padding as they are */
 };
+
+/* Classes of lengths: class c holds lengths above 2^(c-1) up to 2^c, the first one 0 and 1, the last
+ * one all that is longer. */
+#define PLAN_CLASSES 20
+uint32_t plan_class_of(uint32_t length);
 
 struct plan_limits {
     uint32_t rows_max; /* rows a microbatch, >= 1 */
+    /* Tokens a microbatch, padding included: its rows x its longest row, by the class of that; 0: no
+     * limit. A row that is longer than the limit is alone. */
+    uint32_t tokens_max[PLAN_CLASSES];
+    uint32_t call_tokens; /* what a call costs beside its tokens, in tokens */
+    bool is_padded;       /* rows of one key may differ in length: shorter ones are padded */
 };
 
 struct plan_microbatch {
@@ -28,11 +39,15 @@ struct plan_microbatch {
 struct plan {
     uint32_t *order; /* indices of the records in the order of execution */
     size_t n_rows;
+    uint64_t tokens;        /* of all rows */
+    uint64_t padded_tokens; /* what the microbatches hold: each its rows x its longest row */
     struct plan_microbatch *microbatches;
     size_t n_microbatches;
 };
 
-/* Allocates from `arena`; the plan lives as long as that. */
+/* Rows that may be padded are sorted, longest first (so that a batch too large for the memory is found
+ * at once), and cut where calls and padding together cost least; see plan.c for the bound on padding.
+ * Others keep the input's order. Allocates from `arena`; the plan lives as long as that. */
 tidemill_error *plan_chunk(const struct plan_row *rows, size_t n_rows,
                            const struct plan_limits *limits, struct arena *arena, struct plan *ret);
 

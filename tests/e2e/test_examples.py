@@ -4,7 +4,7 @@
 import subprocess
 import sys
 
-from conftest import ROOT, read_jsonl, run
+from conftest import ROOT, read_jsonl, run, write_jsonl
 
 DIGITS, PACKAGES = ROOT / "examples/digits", ROOT / "examples/packages"
 
@@ -44,12 +44,37 @@ def test_packages(tmp_path):
            input=STANZAS)
     rows = [*read_jsonl(tmp_path / "train.jsonl"), *read_jsonl(tmp_path / "heldout.jsonl")]
     assert len(rows) == 3
-    for name in "train", "heldout":
-        script(PACKAGES / "tokens.py", f"{name}.jsonl", "--output", f"{name}.tokens.jsonl",
-               cwd=tmp_path)
-    run("run", "-m", PACKAGES / "packages.onnx", "-i", "*.tokens.jsonl", "-o", "out.jsonl",
+    run("run", "-m", PACKAGES / "packages.onnx", "-i", "train.jsonl", "-i", "heldout.jsonl", "-o",
+        "out.jsonl",
         "--post", "softmax,argmax", "--labels", PACKAGES / "labels.txt", "--keep", "section",
         cwd=tmp_path, check=0)
     answers = read_jsonl(tmp_path / "out.jsonl")
     assert len(answers) == 3
     assert sum(a["label"] == a["section"] for a in answers) >= 2
+
+
+ODD_TEXTS = [
+    "", "   ", "\x1c\n", "a" * 500, "[UNK] [PAD]", "x\u200by\xa0z\x85q", "1\uff123 a\xe9", "İSTANBUL ΣΑΣ.",
+    "the ’quoted’ — and –", "日本語 abc", "libqt5x11extras5-dev: Qt 5 X11 extras -- development", "w " * 70,
+]
+
+
+def test_packages_tokens_are_those_of_training(tmp_path, models):
+    """tokens.py and tokenizer.json say the same."""
+    sys.path.insert(0, str(PACKAGES))
+    import tokens
+    sys.path.pop(0)
+    texts = ODD_TEXTS + STANZAS.splitlines() + (PACKAGES / "README.md").read_text().splitlines()
+    texts = [text for text in texts if text]
+    write_jsonl(tmp_path / "in.jsonl", [{"text": text} for text in texts])
+    run("run", "-m", models / "token_echo.onnx", "--tokenizer", PACKAGES / "tokenizer.json", "-i",
+        "in.jsonl", "-o", "out.jsonl", "--output-name", "ids", "-b", "16", cwd=tmp_path, check=0)
+    tokenizer = tokens.load_tokenizer()
+    assert [r["ids"] for r in read_jsonl(tmp_path / "out.jsonl")] == [
+        tokenizer.encode(text) for text in texts]
+    # the vocabulary comes from the texts alone
+    write_jsonl(tmp_path / "train.jsonl", [{"text": text} for text in texts])
+    script(PACKAGES / "tokens.py", "train.jsonl", "--output", "made.json", "--size", "150",
+           cwd=tmp_path)
+    made = tokens.load_tokenizer(tmp_path / "made.json")
+    assert len(made.ids) == 150 and made.ids["[UNK]"] == 1 and "tokens" in made.ids

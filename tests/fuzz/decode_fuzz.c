@@ -20,6 +20,7 @@ struct setup {
     bool keep_all;
     enum nonfinite_policy nonfinite;
     const char *template_text;
+    const char *text_sample; /* the first record: it has text for input_ids */
 };
 
 #define X(t, ...)                                                                                  \
@@ -29,6 +30,15 @@ struct setup {
 #define Y(t, ...)                                                                                  \
     {                                                                                              \
         .name = (char *)(uintptr_t) "y", .type = TENSOR_##t, .shape = __VA_ARGS__                  \
+    }
+
+#define IDS                                                                                        \
+    {                                                                                              \
+        .name = (char *)(uintptr_t) "input_ids", .type = TENSOR_INT64, .shape = { 2, {-1, -1} }    \
+    }
+#define MASK(t)                                                                                    \
+    {                                                                                              \
+        .name = (char *)(uintptr_t) "attention_mask", .type = TENSOR_##t, .shape = { 2, {-1, -1} } \
     }
 
 static const struct setup setups[] = {
@@ -43,6 +53,16 @@ static const struct setup setups[] = {
      .n_inputs = 1,
      .template_text = "{\"x\":\"{{a}}\",\"s\":\"<{{b}}>\"}"},
     {.inputs = {X(INT4, {2, {-1, -1}}), Y(UINT64, {1, {-1}})}, .n_inputs = 2},
+    {.inputs = {IDS, MASK(FLOAT)}, .n_inputs = 2},
+    {.inputs = {MASK(BOOL), IDS},
+     .n_inputs = 2,
+     .text_sample = "{\"text\":\"\"}",
+     .keep_all = true},
+    {.inputs = {IDS, MASK(INT32)},
+     .n_inputs = 2,
+     .maps = {"input_ids=a,b"},
+     .n_maps = 1,
+     .text_sample = "{\"a\":\"\",\"b\":\"\"}"},
 };
 
 struct pair {
@@ -70,8 +90,12 @@ static struct decoder *make(const struct setup *setup)
         .template_text = setup->template_text,
         .template_size = setup->template_text == NULL ? 0 : strlen(setup->template_text),
     };
+    /* Decoding asks the tokenizer nothing: that there is one is enough. */
+    if (setup->text_sample != NULL)
+        config.tokenizer = (const struct tokenizer *)(const void *)setup;
+    const char *sample = setup->text_sample == NULL ? "" : setup->text_sample;
     struct decoder *decoder = NULL;
-    if (decoder_new(&config, (struct slice){"", 0}, &decoder) != NULL) abort();
+    if (decoder_new(&config, (struct slice){sample, strlen(sample)}, &decoder) != NULL) abort();
     return decoder;
 }
 
@@ -101,6 +125,8 @@ static void compare(const struct record *a, const struct record *b, size_t n_inp
         require(same_slice(a->kept[i].key, b->kept[i].key), "key");
         require(same_slice(a->kept[i].value, b->kept[i].value), "kept value");
     }
+    require(a->n_texts == b->n_texts, "number of texts");
+    for (size_t i = 0; i < a->n_texts; i++) require(same_slice(a->text[i], b->text[i]), "text");
     for (size_t i = 0; i < n_inputs; i++) {
         const struct record_input *x = &a->inputs[i], *y = &b->inputs[i];
         require(x->bytes == y->bytes && x->offset == y->offset, "size");

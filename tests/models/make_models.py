@@ -187,6 +187,40 @@ def masked_mean():
 
 
 @small
+def token_outputs():
+    """input_ids, attention_mask int64 [batch, sequence] -> three outputs, two that bear padding.
+
+    hidden float [batch, sequence, 2] = (id, 2 id); pairs float [batch, 2, sequence, sequence] =
+    id x id, twice; sum float [batch] over what the mask keeps.
+    """
+    return model([tensor("input_ids", INT64, "batch", "sequence"),
+                  tensor("attention_mask", INT64, "batch", "sequence")],
+                 [tensor("hidden", FLOAT, "batch", "sequence", 2),
+                  tensor("pairs", FLOAT, "batch", 2, "sequence", "sequence"),
+                  tensor("sum", FLOAT, "batch")],
+                 [node("Cast", "input_ids", "ids", to=FLOAT),
+                  node("Cast", "attention_mask", "mask", to=FLOAT),
+                  node("Unsqueeze", "ids last", "column"),
+                  node("Unsqueeze", "ids middle", "row"),
+                  node("Mul", "column factors", "hidden"),
+                  node("MatMul", "column row", "square"),
+                  node("Unsqueeze", "square middle", "squares"),
+                  node("Concat", "squares squares", "pairs", axis=1),
+                  node("Mul", "ids mask", "kept"),
+                  node("ReduceSum", "kept middle", "sum", keepdims=0)],
+                 [constant("last", [2], np.int64), constant("middle", [1], np.int64),
+                  constant("factors", [1, 2], np.float32)])
+
+
+@small
+def frames():
+    """x float [batch, 3, frames] -> total float [batch]: padding with zeros changes nothing."""
+    return model([tensor("x", FLOAT, "batch", 3, "frames")], [tensor("total", FLOAT, "batch")],
+                 [node("ReduceSum", "x axes", "total", keepdims=0)],
+                 [constant("axes", [1, 2], np.int64)])
+
+
+@small
 def unnamed_dims():
     """x float [?, 3] -> y float [?, 3] = -x. Dimension 0 has neither a name nor a size."""
     return model([tensor("x", FLOAT, None, 3)], [tensor("y", FLOAT, None, 3)],
@@ -229,6 +263,47 @@ def image_rank4():
                  [tensor("y", FLOAT, "batch", 3)],
                  [node("Cast", "x", "values", to=FLOAT),
                   node("ReduceMean", "values", "y", axes=[2, 3], keepdims=0)])
+
+
+# Text: what the tokenizer and the decoder give.
+
+def echo_model(element_type, length, **outputs):
+    return model([tensor(name, element_type, "batch", length) for name in outputs.values()],
+                 [tensor(out, element_type, "batch", length) for out in outputs],
+                 [node("Identity", name, out) for out, name in outputs.items()])
+
+
+TEXT_INPUTS = {"ids": "input_ids", "mask": "attention_mask", "types": "token_type_ids"}
+
+
+@small
+def token_echo():
+    """input_ids, attention_mask, token_type_ids int64 [batch, seq] -> ids, mask, types the same."""
+    return echo_model(INT64, "seq", **TEXT_INPUTS)
+
+
+@small
+def token_echo_int32():
+    """As token_echo in int32, with position_ids -> positions, and a second mask "global" -> "wide"."""
+    return echo_model(TensorProto.INT32, "seq", **TEXT_INPUTS, positions="position_ids",
+                      wide="global")
+
+
+@small
+def token_echo_fixed():
+    """As token_echo, but [batch, 12]: shorter texts are filled up."""
+    return echo_model(INT64, 12, **TEXT_INPUTS)
+
+
+@small
+def frames_masked():
+    """frames float [batch, time, 2], mask float [batch, time] -> sum [batch] of what is not masked."""
+    return model([tensor("frames", FLOAT, "batch", "time", 2), tensor("mask", FLOAT, "batch", "time")],
+                 [tensor("sum", FLOAT, "batch"), tensor("ones", FLOAT, "batch", "time")],
+                 [node("ReduceSum", "frames last", "steps", keepdims=0),
+                  node("Mul", "steps mask", "kept"), node("ReduceSum", "kept first", "sum", keepdims=0),
+                  node("Identity", "mask", "ones")],
+                 [constant("last", [2], np.int64), constant("first", [1], np.int64)])
 
 
 # Rows that do not stay apart.

@@ -127,10 +127,15 @@ static inline enum error_code encoding_append(struct encoding *encoding,
     while (record.n_kept < 4 && row->kept[record.n_kept].key.data != NULL) record.n_kept++;
     enum error_code code =
         encoder_set_values(encoding->encoder, encoding->scratch, row->values, VALUES_MAX,
-                           row->n_rows == 0 ? 1 : row->n_rows, ret_message);
+                           row->n_rows == 0 ? 1 : row->n_rows, NULL, ret_message);
     if (code != ERROR_OK) return code;
-    return encoder_append_row(encoding->encoder, encoding->scratch, &record, row->row,
-                              &encoding->out, ret_message);
+    size_t start = encoding->out.size;
+    code = encoder_append_head(encoding->encoder, &record, &encoding->out);
+    if (code == ERROR_OK)
+        code = encoder_append_answer(encoding->encoder, encoding->scratch, row->row, &encoding->out,
+                                     ret_message);
+    if (code != ERROR_OK) encoding->out.size = start;
+    return code;
 }
 
 static inline void encoding_close(struct encoding *encoding)

@@ -111,6 +111,7 @@ static struct simdisk *new_disk(void)
     put(disk, "up/x.bin", "not ours");
     put(disk, "labels.txt", "cat\ndog\n");
     put(disk, "template.json", "{\"x\":{{x}}}");
+    put(disk, "m/tokenizer.json", "{}");
     put(disk, "1.jsonl", "{\"x\":1}\n");
     put(disk, "2.jsonl", "{\"x\":2}\n");
     return disk;
@@ -174,6 +175,7 @@ static void a_file_that_changed_is_named(void **unused)
         {"an input, longer", "1.jsonl", "{\"x\":1}\n{\"x\":2}\n", "input 1.jsonl is not"},
         {"the labels", "labels.txt", "dog\ncat\n", "labels labels.txt is not"},
         {"the template", "template.json", "{}", "template template.json is not"},
+        {"the tokenizer", "m/tokenizer.json", "{ }", "tokenizer m/tokenizer.json is not"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         tidemill_error *error = compare(NULL, NULL, rows[i].path, rows[i].content);
@@ -205,8 +207,9 @@ static void an_option_counts_if_it_shapes_the_output(void **unused)
 {
     (void)unused;
     /* compared as files, or read in a form of their own by the check */
-    static const char *const apart[] = {"model",      "template", "labels",       "input",
-                                        "max-errors", "price",    "retry-errors", "output"};
+    static const char *const apart[] = {"model",     "template",     "labels",
+                                        "tokenizer", "input",        "max-errors",
+                                        "price",     "retry-errors", "output"};
     for (size_t i = 0; i < n_job_options; i++) {
         const struct option *option = &job_options[i];
         bool is_apart = false;
@@ -224,6 +227,10 @@ static void an_option_counts_if_it_shapes_the_output(void **unused)
     expect_fine(compare("max-errors", "5", NULL, NULL), "max-errors");
     expect_fine(compare("price", "3", NULL, NULL), "price");
     expect_fine(compare("output", "elsewhere.jsonl", NULL, NULL), "output");
+    expect_error(compare("tokenizer", "labels.txt", NULL, NULL), ERROR_CHANGED,
+                 "tokenizer labels.txt is not", "another tokenizer");
+    expect_error(compare("tokenizer", "none", NULL, NULL), ERROR_CHANGED,
+                 "tokenizer m/tokenizer.json", "no tokenizer");
 }
 
 static void fewer_or_other_inputs_are_named(void **unused)

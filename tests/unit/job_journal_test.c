@@ -34,7 +34,10 @@ static const struct step steps[] = {
     {.kind = START},
     {.kind = PLAN,
      .plan = {.is_set = true,
-              .batch = 256,
+              .limits = {.rows_max = 256,
+                         .tokens_max = {[7] = 512, [8] = 2048},
+                         .call_tokens = 33,
+                         .is_padded = true},
               .is_measured = true,
               .first_chunk = {.low = 0x0123456789abcdef, .high = 0x00fe},
               .decoder = "x=x\n\"id\"=gr\xc3\xbcn"}},
@@ -166,7 +169,7 @@ static const char *difference(const struct journal_state *found, const struct ex
     if (found->starts_without_commit != expected->starts) return "starts";
     if (found->plan.is_set != (expected->plan != NULL)) return "plan";
     if (expected->plan != NULL &&
-        (found->plan.batch != expected->plan->batch ||
+        (memcmp(&found->plan.limits, &expected->plan->limits, sizeof found->plan.limits) != 0 ||
          found->plan.is_measured != expected->plan->is_measured ||
          !digest_equal(found->plan.first_chunk, expected->plan->first_chunk)))
         return "plan's content";
@@ -474,7 +477,8 @@ static void frames_of_another_mind_are_refused(void **unused)
         {"a plan of no rows", job,
          "{\"type\":\"plan\",\"batch\":0,\"first_chunk\":\"0123456789abcdef0123456789abcdef\"}",
          ERROR_CORRUPT, ":2:"},
-        {"a plan without a digest", job, "{\"type\":\"plan\",\"batch\":8}", ERROR_CORRUPT, ":2:"},
+        {"a plan without token budgets and digest", job, "{\"type\":\"plan\",\"batch\":8}",
+         ERROR_CORRUPT, ":2:"},
         {"a commit whose sum is wrong", job,
          "{\"type\":\"commit\",\"ok\":5,\"failed\":0,\"chunk\":[0,0,0,0],\"done_in_chunk\":4,"
          "\"output\":[0,0,\"\"],\"errors\":[0,0,\"\"]}",
@@ -666,7 +670,7 @@ static void power_loss_among_attempts_keeps_what_was_synced(void **unused)
             struct simdisk *other = simdisk_copy(disk);
             simdisk_crash(other, seed);
             expect_fine(journal_read(simdisk_io(other), PATH, &state), "after the power loss");
-            assert_int_equal(state.plan.batch, 256);
+            assert_int_equal(state.plan.limits.rows_max, 256);
             assert_int_equal(state.identity.n, 3);
             assert_false(state.has_commit);
             journal_state_free(&state);
@@ -735,7 +739,7 @@ static void a_journal_that_grows_is_written_anew_and_says_the_same(void **unused
         simdisk_crash(other, records % 3); /* what was committed holds, whatever is lost */
         expect_fine(journal_read(simdisk_io(other), PATH, &state), "read");
         assert_true(same_commit(&state.commit, &commit));
-        assert_int_equal(state.plan.batch, 256);
+        assert_int_equal(state.plan.limits.rows_max, 256);
         assert_int_equal(state.identity.n, 3);
         assert_int_equal(state.starts_without_commit, 0);
         journal_state_free(&state);

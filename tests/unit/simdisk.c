@@ -439,6 +439,14 @@ void simdisk_crash(struct simdisk *disk, uint64_t seed)
     simdisk_fail(disk, SIMDISK_ANY, 0, SIMDISK_ONCE, 0);
 }
 
+/* Its folders are all there, as it knows only files. */
+static int sim_mkdir(void *context, const char *path, mode_t mode)
+{
+    (void)context, (void)path, (void)mode;
+    errno = EEXIST;
+    return -1;
+}
+
 /* --- making, asking --------------------------------------------------------------------------- */
 
 struct simdisk *simdisk_new(void)
@@ -460,6 +468,7 @@ struct simdisk *simdisk_new(void)
         .stat = sim_stat,
         .rename = sim_rename,
         .unlink = sim_unlink,
+        .mkdir = sim_mkdir,
     };
     return disk;
 }

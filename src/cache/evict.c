@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* evict.c - dropping the oldest on request, and counting what is there. */
+#include "cache/store.h"
+
+#define WAIT_MS 10000
+#define DELETIONS 8192 /* of one transaction */
+
+int store_drop_oldest(struct cache *cache, MDB_txn *txn, const struct head *head, uint64_t *dropped)
+{
+    for (uint64_t age = TABLES - 1; age < TABLES; age--) {
+        uint64_t entries;
+        MDB_dbi table = table_of(cache, head->newest, age);
+        if (store_table_pages(txn, table, &entries) == 0) continue;
+        *dropped += entries;
+        return mdb_drop(txn, table, 0);
+    }
+    return 0;
+}
+
+/* --- prune ------------------------------------------------------------------------------------- */
+
+/* Values of one generation are of one age: which go first does not matter, and neighbours free
+ * whole pages. */
+static int delete_some(struct cache *cache, MDB_txn *txn, MDB_dbi table, uint64_t pages_max,
+                       uint64_t *dropped)
+{
+    MDB_cursor *cursor;
+    MDB_val key, record;
+    int code = mdb_cursor_open(txn, table, &cursor);
+    for (int i = 0; i < DELETIONS && code == 0; i++) {
+        if (i % 64 == 0 && store_pages(cache, txn) <= pages_max) break;
+        code = mdb_cursor_get(cursor, &key, &record, MDB_FIRST);
+        if (code == 0) code = mdb_cursor_del(cursor, 0);
+        if (code == 0) ++*dropped;
+    }
+    return code == MDB_NOTFOUND ? 0 : code;
+}
+
+/* A whole generation where all of it must go, else a part. */
+static int prune_oldest(struct cache *cache, MDB_txn *txn, const struct head *head,
+                        uint64_t pages_max, uint64_t *dropped)
+{
+    uint64_t pages = store_pages(cache, txn), entries;
+    for (uint64_t age = TABLES - 1; age < TABLES; age--) {
+        MDB_dbi table = table_of(cache, head->newest, age);
+        uint64_t table_pages = store_table_pages(txn, table, &entries);
+        if (table_pages == 0) continue;
+        if (pages - table_pages >= pages_max) return store_drop_oldest(cache, txn, head, dropped);
+        return delete_some(cache, txn, table, pages_max, dropped);
+    }
+    return 0;
+}
+
+/* One transaction after the other, until few enough pages are left. */
+static int prune(struct cache *cache, uint64_t pages_max, uint64_t *ret_dropped)
+{
+    for (;;) {
+        struct head head;
+        MDB_txn *txn;
+        uint64_t dropped = 0;
+        int code = store_begin_write(cache, &txn, &head);
+        if (code != 0) return code;
+        bool is_done = store_pages(cache, txn) <= pages_max;
+        if (!is_done) code = prune_oldest(cache, txn, &head, pages_max, &dropped);
+        if (is_done || code != 0) {
+            mdb_txn_abort(txn);
+            return code;
+        }
+        if ((code = mdb_txn_commit(txn)) != 0) return code;
+        *ret_dropped += dropped;
+        cache->evicted += dropped;
+    }
+}
+
+tidemill_error *cache_prune(struct cache *cache, uint64_t bytes, uint64_t *ret_dropped)
+{
+    tidemill_error *error = NULL;
+    *ret_dropped = 0;
+    pthread_mutex_lock(&cache->writing);
+    if (!state_lock_writer(&cache->state, WAIT_MS)) {
+        error = error_new(ERROR_LOCKED, "another process writes into the cache %s; try again",
+                          cache->folder);
+    } else {
+        int code =
+            prune(cache, cache->page_bytes == 0 ? 0 : bytes / cache->page_bytes, ret_dropped);
+        error = store_error(cache, code, "prune");
+        if (error == NULL) error = store_shrink(cache);
+        state_unlock_writer(&cache->state);
+    }
+    pthread_mutex_unlock(&cache->writing);
+    return error;
+}
+
+tidemill_error *cache_clear(struct cache *cache)
+{
+    uint64_t dropped;
+    return cache_prune(cache, 0, &dropped);
+}
+
+/* --- counting ---------------------------------------------------------------------------------- */
+
+static void count_tables(struct cache *cache, struct cache_stats *stats)
+{
+    struct reader *reader;
+    if (store_begin_read(cache, &reader) != NULL) {
+        for (uint64_t age = 0; age < CACHE_GENERATIONS; age++) {
+            struct cache_generation *generation = &stats->generations[age];
+            MDB_dbi table = table_of(cache, reader->newest, age);
+            generation->bytes =
+                store_table_pages(reader->txn, table, &generation->entries) * cache->page_bytes;
+            stats->entries += generation->entries;
+            stats->bytes_used += generation->bytes;
+        }
+    }
+    store_end_read(reader);
+}
+
+static void count_readers(struct cache *cache, struct cache_stats *stats)
+{
+    for (size_t i = 0; i < READERS; i++) {
+        struct reader *reader = &cache->readers[i];
+        pthread_mutex_lock(&reader->mutex);
+        stats->hits += reader->hits;
+        stats->misses += reader->misses;
+        stats->broken += reader->broken;
+        pthread_mutex_unlock(&reader->mutex);
+    }
+}
+
+void cache_get_stats(struct cache *cache, struct cache_stats *ret)
+{
+    struct stat status;
+    *ret = (struct cache_stats){.bytes_max = cache->bytes_max};
+    if (cache->io->stat(cache->io->context, cache->data_path, &status) == 0)
+        ret->file_bytes = (uint64_t)status.st_size;
+    count_tables(cache, ret);
+    count_readers(cache, ret);
+    pthread_mutex_lock(&cache->writing);
+    ret->puts = cache->puts;
+    ret->kept = cache->kept;
+    ret->evicted = cache->evicted;
+    ret->rejected = cache->rejected;
+    pthread_mutex_unlock(&cache->writing);
+}
