@@ -5,11 +5,9 @@ The settings are the best that were found on two cores, as the frameworks' own p
 script names the pages. Everybody may use all cores.
 """
 import os
-import re
 import shutil
 import subprocess
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import contenders
@@ -141,39 +139,14 @@ def sentence_transformers():
 # --- tidemill ------------------------------------------------------------------------------------
 
 
-@cache
-def help_text():
-    return subprocess.run([contenders.TIDEMILL, "run", "--help"], capture_output=True, text=True,
-                          check=True).stdout
-
-
-def has_option(name):
-    return re.search(rf"^\s+(-\w, )?{name}\b", help_text(), re.MULTILINE) is not None
-
-
 def tidemill(key="tidemill", title="tidemill run", *more, ids=None):
-    """ids(work, source) is a file of token ids to read in place of the texts. An option that this
-    build does not have is the reason why it does not take part."""
+    """ids(work, source) is a file of token ids to read in place of the texts."""
     def command(work, source, output, scratch):
         made = [contenders.TIDEMILL, "run", "--model", work.model, "--input",
                 ids(work, source) if ids else source, "--output", output.with_suffix(".jsonl"),
                 *more]
-        if work.tokenizer and not ids:
-            made += ["--tokenizer", work.tokenizer]
-        return made
-    wanted = [name for name in more if str(name).startswith("--")]
-    missing = [name for name in wanted if not has_option(name)]
-    return Contender(key, title, command, 0,
-                     f"this build has no {missing[0]}" if missing else "", contenders.ENVIRONMENT)
-
-
-def tidemill_for_texts(ids=None):
-    found = [tidemill("tidemill", "tidemill run")]
-    if not has_option("--tokenizer"):
-        found[0].missing = "this build has no --tokenizer"
-    if ids is not None:
-        found.append(tidemill("tidemill_ids", "tidemill run, token ids made beforehand", ids=ids))
-    return found
+        return made + (["--tokenizer", work.tokenizer] if work.tokenizer and not ids else [])
+    return Contender(key, title, command, environment=contenders.ENVIRONMENT)
 
 
 def run_helper(*arguments):

@@ -61,17 +61,6 @@ def minilm():
     return data.made(MODELS / "minilm.onnx", make), MODELS / "minilm-tokenizer.json"
 
 
-def packages_tokenizer():
-    """The example's, or one made of its vocabulary."""
-    def make(path):
-        subprocess.run([catalogue.VENVS / "loop/bin/python",
-                        catalogue.HERE / "packages_tokenizer.py", PACKAGES / "vocab.txt", path],
-                       check=True)
-    own = PACKAGES / "tokenizer.json"
-    MODELS.mkdir(parents=True, exist_ok=True)
-    return own if own.exists() else data.made(MODELS / "packages-tokenizer.json", make)
-
-
 def token_ids(work, source):
     def make(path):
         catalogue.run_helper("ids", work.tokenizer, source, path)
@@ -93,7 +82,7 @@ def about_lengths(lengths):
 def packages_work(n_rows):
     return Work("packages", "Package descriptions: a classifier of 1.3 MB, texts in, logits out",
                 PACKAGES / "packages.onnx", texts.descriptions(n_rows), n_rows, "logits",
-                packages_tokenizer(), "string")
+                PACKAGES / "tokenizer.json", "string")
 
 
 def minilm_work(key, source, n_rows, title, id_type):
@@ -125,26 +114,28 @@ def of_texts(options, work, contenders):
 def packages(options):
     work = packages_work(100_000)
     yield of_texts(options, work, [
-        *catalogue.tidemill_for_texts(token_ids), *catalogue.loops_for_texts(32, 1024),
+        catalogue.tidemill(),
+        catalogue.tidemill("tidemill_ids", "tidemill run, token ids made beforehand", "--tokenizer",
+                           "none", ids=token_ids), *catalogue.loops_for_texts(32, 1024),
         *catalogue.frameworks_for_texts(work, 256, 0)])
 
 
 def embeddings(options):
     work = minilm_work("docstrings", texts.docstrings(2000), 2000, "Docstrings", "bigint")
     yield of_texts(options, work, [
-        *catalogue.tidemill_for_texts(token_ids),
+        catalogue.tidemill(),
         *catalogue.loops_for_texts(32, 1024, rows=500), catalogue.sentence_transformers(),
         *catalogue.frameworks_for_texts(work, 32, 500)])
     work = minilm_work("short", texts.some_short(4000), 4000, "Short descriptions", "string")
     yield of_texts(options, work, [
-        *catalogue.tidemill_for_texts(token_ids), *catalogue.loops_for_texts(32, 2048),
+        catalogue.tidemill(), *catalogue.loops_for_texts(32, 2048),
         catalogue.sentence_transformers(), *catalogue.frameworks_for_texts(work, 32, 2000)])
 
 
 def all_descriptions(options):
     work = minilm_work("all", texts.descriptions(100_000), 100_000, "All package descriptions",
                        "string")
-    yield of_texts(options, work, [*catalogue.tidemill_for_texts(),
+    yield of_texts(options, work, [catalogue.tidemill(),
                                    catalogue.loops_for_texts(32, 2048)[0],
                                    catalogue.sentence_transformers()])
 
@@ -155,7 +146,7 @@ def duplicates(options):
                          (minilm_work("short", texts.some_short(4000), 4000, "Short descriptions",
                                       "string"), 2048)):
         loop = catalogue.loops_for_texts(32, budget)[0]
-        ours = catalogue.tidemill_for_texts()[0]
+        ours = catalogue.tidemill()
         off = catalogue.tidemill("tidemill_off", "tidemill run --dedup off", "--dedup", "off")
         for source, what in ((work.source, "all different"),
                              (texts.doubled(work.source), "each text twice, shuffled")):
@@ -172,14 +163,9 @@ def again(options):
     first = catalogue.tidemill("tidemill_first", "first run, the cache empty", "--cache", folder)
     second = catalogue.tidemill("tidemill_second", "second run, 5% of the texts changed", "--cache",
                                 folder)
-    plain = catalogue.tidemill_for_texts()[0]
+    plain = catalogue.tidemill()
     section = {"key": "again", "title": "Package descriptions again, one text in twenty changed",
                "about": "tidemill with --cache, beside a run without. Whole runs, starts included."}
-    missing = first.missing or plain.missing
-    if missing:
-        yield {**section, "rows": [{"key": "tidemill", "title": "tidemill run --cache",
-                                    "reason": f"not run: {missing}"}]}
-        return
     turns = [rounds.Turn(plain, work.n_rows, changed), rounds.Turn(first, work.n_rows, work.source),
              rounds.Turn(second, work.n_rows, changed)]
     rounds.say(section["title"])

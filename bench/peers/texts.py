@@ -42,38 +42,42 @@ def apt(*command):
         check=True).stdout
 
 
+def once(found):
+    """Of (id, text) those with an id and a text that were not there before."""
+    ids, texts = set(), set()
+    for one, text in found:
+        if text and one not in ids and text not in texts:
+            ids.add(one)
+            texts.add(text)
+            yield one, text
+
+
 def short_descriptions():
-    """(package, text), each text once, in the lists' order."""
-    seen = set()
+    """(package, text) in the lists' order."""
     for fields in prepare.stanzas(prepare.read_lines(None)):
-        text = " ".join(fields.get("Description", "").split("\n", 1)[0].split())
-        if text and text not in seen:
-            seen.add(text)
-            yield fields["Package"], text
+        first_line = fields.get("Description", "").split("\n", 1)[0]
+        yield fields["Package"], " ".join(first_line.split())
 
 
 def long_descriptions():
     """The same with all lines, from the lists of translations."""
     apt("apt-get", "-qq", "update")
-    seen = set()
     for path in sorted((PEERS / "apt/lists").glob("*Translation-en*")):
         lines = subprocess.run(["/usr/lib/apt/apt-helper", "cat-file", path], encoding="utf-8",
                                stdout=subprocess.PIPE, check=True).stdout.splitlines()
         for fields in prepare.stanzas(lines):
             words = fields.get("Description-en", "").split()
             text = " ".join(word for word in words if word != ".")  # a dot is an empty line
-            if text and text not in seen:
-                seen.add(text)
-                yield fields["Package"] + "/long", text
+            yield fields["Package"] + "/long", text
 
 
 def descriptions(n_rows):
     """The short ones, then as many long ones as are needed."""
     def make(path):
-        found = list(short_descriptions())
+        found = list(once(short_descriptions()))
         if len(found) < n_rows:
             try:
-                found += long_descriptions()
+                found = list(once([*found, *long_descriptions()]))
             except (OSError, subprocess.CalledProcessError) as error:
                 print(f"no long descriptions: {error}", file=sys.stderr)
         write_records(path, found[:n_rows])
@@ -83,7 +87,7 @@ def descriptions(n_rows):
 def some_short(n_rows):
     """Short descriptions in random order."""
     def make(path):
-        found = list(short_descriptions())
+        found = list(once(short_descriptions()))
         random.Random(SEED).shuffle(found)
         write_records(path, found[:n_rows])
     return data.made(data.WORK / f"short-{n_rows}.jsonl", make)
