@@ -100,7 +100,7 @@ def frameworks_for_digits():
         framework("celery", "Celery + Redis, a task a record", "celery", "celery_redis.py",
                   rows=5_000, programs={"redis-server": "redis-server"}),
         framework("torchserve", "TorchServe, batchSize 64, a request a record", "torch",
-                  "torchserve.py", rows=100_000, programs=JAVA),
+                  "torchserve.py", rows=50_000, programs=JAVA),
         framework("triton_256", "Triton (PyTriton), a request for 256 records", "triton",
                   "triton.py", "--many", 256, rows=500_000),
         framework("triton", "Triton (PyTriton), dynamic batches, a request a record", "triton",

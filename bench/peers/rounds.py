@@ -23,7 +23,7 @@ import numpy
 
 START_ROWS = 10
 SLOPE_LEAST = 0.05  # of a run; where the start is nearly all of it, the slope is noise
-FEW_ROUNDS_S, ONE_ROUND_S = 20, 60
+FEW_ROUNDS_S, ONE_ROUND_S = 10, 60
 SLOW_START_S = 5  # a start that takes longer is measured once
 TOLERANCE = 1e-3
 ANSWERS_CHECKED = 200

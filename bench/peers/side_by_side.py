@@ -7,9 +7,11 @@ to standard output, everything to build/peers-results.json.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -26,6 +28,7 @@ import texts
 from catalogue import Work
 
 DOCS = data.ROOT / "docs"
+RESULTS = data.BUILD / "peers-results.json"
 MODELS = catalogue.VENVS / "models"
 PACKAGES = data.ROOT / "examples/packages"
 PINNED = ("onnxruntime", "ray", "pyspark", "apache-beam", "celery", "torchserve", "nvidia-pytriton",
@@ -107,7 +110,10 @@ def of_texts(options, work, contenders):
     found = measured(options, work, contenders, about=about_lengths(lengths))
     if not options.no_ideal:
         rounds.say("  zero-padding ideal")
-        found["ideal"] = ideal.ideal(work.model, lengths)
+        try:
+            found["ideal"] = ideal.ideal(work.model, lengths)
+        except measure.CommandFailed as error:
+            rounds.say(str(error))
     return found
 
 
@@ -124,12 +130,12 @@ def embeddings(options):
     work = minilm_work("docstrings", texts.docstrings(2000), 2000, "Docstrings", "bigint")
     yield of_texts(options, work, [
         catalogue.tidemill(),
-        *catalogue.loops_for_texts(32, 1024, rows=500), catalogue.sentence_transformers(),
-        *catalogue.frameworks_for_texts(work, 32, 500)])
+        *catalogue.loops_for_texts(32, 1024, rows=300), catalogue.sentence_transformers(),
+        *catalogue.frameworks_for_texts(work, 32, 300)])
     work = minilm_work("short", texts.some_short(4000), 4000, "Short descriptions", "string")
     yield of_texts(options, work, [
         catalogue.tidemill(), *catalogue.loops_for_texts(32, 2048),
-        catalogue.sentence_transformers(), *catalogue.frameworks_for_texts(work, 32, 2000)])
+        catalogue.sentence_transformers(), *catalogue.frameworks_for_texts(work, 32, 1000)])
 
 
 def all_descriptions(options):
@@ -150,9 +156,10 @@ def duplicates(options):
         off = catalogue.tidemill("tidemill_off", "tidemill run --dedup off", "--dedup", "off")
         for source, what in ((work.source, "all different"),
                              (texts.doubled(work.source), "each text twice, shuffled")):
-            one = Work(f"{work.key}-{what[:4]}", f"{work.title.split(':')[0]}, {what}", work.model,
-                       source, work.n_rows, work.output_name, work.tokenizer, work.id_type)
-            yield measured(options, one, [ours, off, loop])
+            one = replace(work, key=f"{work.key}-{what.split()[0]}", source=source,
+                          title=f"{work.title.split(':')[0]}, {what}")
+            doubled = source != work.source
+            yield measured(options, one, [ours, off] + ([loop] if doubled else []))
 
 
 def again(options):
@@ -170,7 +177,10 @@ def again(options):
              rounds.Turn(second, work.n_rows, changed)]
     rounds.say(section["title"])
     for number in range(options.rounds + 1):  # the first also checks
-        measure_again(work, turns, folder, number == 0)
+        shutil.rmtree(folder, ignore_errors=True)
+        for turn in turns:
+            if not turn.reason:
+                rounds.attempt(turn, measure_again, work, turn, number == 0)
     rows = [row_of(turn) for turn in turns]
     if all("seconds" in row for row in rows):
         section["remarks"] = [
@@ -180,18 +190,16 @@ def again(options):
     yield {**section, "rows": rows}
 
 
-def measure_again(work, turns, folder, is_check):
-    subprocess.run(["rm", "-rf", folder], check=True)
-    for turn in turns:
-        output, found = rounds.run_once(work, turn.contender, turn.source, watch=is_check)
-        if is_check:
-            rounds.check_answers(output, turn.rows, work.output_name,
-                                 rounds.expected_of(work, turn.source))
-            turn.memory = {key: found[key] for key in ("private_mb", "tree_mb", "largest_mb")}
-            rounds.start_of(work, turn)
-        else:
-            turn.runs.append(found)
-            rounds.report(turn, found, "round")
+def measure_again(work, turn, is_check):
+    output, found = rounds.run_once(work, turn.contender, turn.source, watch=is_check)
+    if is_check:
+        rounds.check_answers(output, turn.rows, work.output_name,
+                             rounds.expected_of(work, turn.source))
+        turn.memory = {key: found[key] for key in ("private_mb", "tree_mb", "largest_mb")}
+        rounds.start_of(work, turn)
+    else:
+        turn.runs.append(found)
+        rounds.report(turn, found, "round")
 
 
 def sizes(options):
@@ -228,27 +236,34 @@ def versions():
     return found
 
 
-def page(found, options):
-    command = "bench/peers/run " + " ".join(sys.argv[1:])
+def page(found):
+    commands = ", ".join(f"`{one.strip()}`" for one in found["commands"])
     intro = (Path(__file__).with_name("intro.md")).read_text(encoding="utf-8").strip()
     return "\n\n".join([
         "# Beside other frameworks", intro, "![CPU-seconds per million records](peers.svg)",
-        f"{tables.machine(found['machine'])} Command: `{command.strip()}`, {found['minutes']:.0f} "
-        f"minutes; up to {options.rounds} rounds.",
+        f"{tables.machine(found['machine'])} {commands}: {found['minutes']:.0f} minutes.",
         *(tables.section(one) for one in found["sections"])]) + "\n"
 
 
+def keep(sections, section):
+    """In the place of an earlier one of this key, or behind all."""
+    for i, one in enumerate(sections):
+        if one["key"] == section["key"]:
+            sections[i] = section
+            return
+    sections.append(section)
+
+
 def write(found, options):
-    results = data.BUILD / "peers-results.json"
-    results.write_text(json.dumps(found, indent=1, default=str), encoding="utf-8")
+    RESULTS.write_text(json.dumps(found, indent=1, default=str), encoding="utf-8")
     where = DOCS if options.publish else data.BUILD
     about = found["machine"]
     shown = [one for one in found["sections"] if one["key"] in ("digits", "packages", "docstrings",
                                                                "short", "all")]
     machine = f"{about['cores']} cores of {about['processor']}, {about['date']}"
     (where / "peers.svg").write_text(plot.svg(shown, machine), encoding="utf-8")
-    (where / "PEERS.md").write_text(page(found, options), encoding="utf-8")
-    rounds.say(f"{results}, {where / 'peers.svg'}, {where / 'PEERS.md'}")
+    (where / "PEERS.md").write_text(page(found), encoding="utf-8")
+    rounds.say(f"{RESULTS}, {where / 'peers.svg'}, {where / 'PEERS.md'}")
 
 
 def parse_options():
@@ -262,6 +277,8 @@ def parse_options():
                         help="no more records than this: a look whether all of it runs")
     parser.add_argument("--large", action="store_true", help="sizes: ten million too")
     parser.add_argument("--no-ideal", action="store_true", help="leave the zero-padding ideal out")
+    parser.add_argument("--add", action="store_true",
+                        help="keep what earlier runs measured of other workloads")
     parser.add_argument("--publish", action="store_true",
                         help="write docs/PEERS.md and docs/peers.svg")
     options = parser.parse_args()
@@ -278,18 +295,22 @@ def main():
     data.WORK.mkdir(parents=True, exist_ok=True)
     compare.take_turn()
     measure.adopt_orphans()
-    began = time.monotonic()
     about = compare.machine()
     found = {"machine": {**{key: about[key] for key in
                             ("date", "processor", "cores", "memory", "system")},
-                         "versions": versions()},
-             "rounds": options.rounds, "sections": []}
+                         "versions": versions()}, "minutes": 0, "commands": [], "sections": []}
+    if options.add and RESULTS.exists():
+        earlier = json.loads(RESULTS.read_text(encoding="utf-8"))
+        found.update({key: earlier[key] for key in ("minutes", "commands", "sections")})
+    found["commands"].append("bench/peers/run " + " ".join(sys.argv[1:]))
+    write(found, options)
     for name in options.only:
+        began = time.monotonic()
         for section in WORKLOADS[name](options):
-            found["sections"].append(section)
+            keep(found["sections"], section)
             print(f"\n{tables.section(section)}", flush=True)
-            found["minutes"] = (time.monotonic() - began) / 60
-            write(found, options)
+        found["minutes"] += (time.monotonic() - began) / 60
+        write(found, options)
 
 
 if __name__ == "__main__":
