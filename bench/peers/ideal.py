@@ -12,6 +12,7 @@ import measure
 LENGTHS_MEASURED = 8
 BATCH_TOKENS = (256, 512, 1024, 2048, 4096)
 SECONDS = 0.3
+SLOWER = 0.95
 
 
 def lengths_to_measure(lengths):
@@ -21,13 +22,22 @@ def lengths_to_measure(lengths):
     return sorted({round(step) for step in steps})
 
 
+def climb(model, length, setting):
+    """Larger and larger batches, until they get slower."""
+    found = []
+    for batch in sorted({max(1, tokens // length) for tokens in BATCH_TOKENS}):
+        command = contenders.raw_command(model, setting, [batch], SECONDS)
+        found += measure.lines([*command, "--length", length])
+        if found[-1]["rows_per_s"] < SLOWER * max(one["rows_per_s"] for one in found):
+            break
+    return found
+
+
 def best_at(model, length):
     """(tokens/s, CPU-seconds per million tokens) of the fastest setting."""
-    batches = sorted({max(1, tokens // length) for tokens in BATCH_TOKENS})
     found = []
-    for processes, threads in {(1, contenders.CORES), (contenders.CORES, 1)}:
-        command = contenders.raw_command(model, (processes, threads, 1), batches, SECONDS)
-        found += measure.lines([*command, "--length", length])
+    for setting in {(1, contenders.CORES, 1), (contenders.CORES, 1, 1)}:
+        found += climb(model, length, setting)
     best = max(found, key=lambda one: one["rows_per_s"])
     return {"length": length, "tokens_per_s": best["rows_per_s"] * length,
             "cpu_s_per_million_tokens": best["cpu_s_per_million"] / length,

@@ -301,7 +301,8 @@ def main():
                          "versions": versions()}, "minutes": 0, "commands": [], "sections": []}
     if options.add and RESULTS.exists():
         earlier = json.loads(RESULTS.read_text(encoding="utf-8"))
-        found.update({key: earlier[key] for key in ("minutes", "commands", "sections")})
+        found.update({key: earlier[key] for key in ("minutes", "commands", "sections")
+                      if key in earlier})
     found["commands"].append("bench/peers/run " + " ".join(sys.argv[1:]))
     write(found, options)
     for name in options.only:

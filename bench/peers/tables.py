@@ -3,8 +3,8 @@
 from report import number, table
 
 HEAD = ["", "records", "records/s", "CPU-s per million", "CPU-s / ours", "speed, ours / theirs",
-        "start s", "start CPU-s", "CPU-s per million with the start", "private MB", "all MB", "others",
-        "rounds"]
+        "start s", "start CPU-s", "CPU-s per million with the start", "private MB", "all MB",
+        "others", "rounds"]
 
 
 def megabytes(value):
