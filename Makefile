@@ -23,7 +23,7 @@ configure = test -f $(1)/build.ninja || \
 sanitizer_environment = ASAN_OPTIONS=verify_asan_link_order=0:abort_on_error=1 \
 	UBSAN_OPTIONS=print_stacktrace=1 LSAN_OPTIONS=suppressions=$(CURDIR)/tools/leaks.supp
 
-.PHONY: all bootstrap configure demo test test-unit bench format format-check lint sanitize \
+.PHONY: all bootstrap configure demo test test-unit bench bench-peers format format-check lint sanitize \
 	sanitize-build sanitize-threads fuzz fuzz-build install clean help
 
 all: configure ## build the library and the command into build/
@@ -47,6 +47,9 @@ test-unit: all ## unit tests only
 
 bench: all ## measure against peers and the machine's limits
 	@TIDEMILL=$(CURDIR)/$(BUILD)/tidemill bench/run
+
+bench-peers: all ## beside Ray, Spark, Beam, Triton and others, which it installs
+	@TIDEMILL=$(CURDIR)/$(BUILD)/tidemill bench/peers/run
 
 format: bootstrap ## lay out the C sources
 	@.deps/venv/bin/clang-format -i $(sources)

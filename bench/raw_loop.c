@@ -109,10 +109,11 @@ static void open_session(const struct setting *setting, int threads, struct loop
     ort->ReleaseSessionOptions(options);
 }
 
-static void fill(void *data, size_t count, ONNXTensorElementDataType type, bool is_mask)
+static void fill(void *data, size_t count, ONNXTensorElementDataType type, const char *name)
 {
+    bool is_mask = strstr(name, "mask") != NULL, is_type = strstr(name, "token_type") != NULL;
     for (size_t k = 0; k < count; k++) {
-        int value = is_mask ? 1 : (int)(k * 7919 % 997);
+        int value = is_mask ? 1 : is_type ? 0 : (int)(k * 7919 % 997);
         if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64)
             ((int64_t *)data)[k] = value;
         else if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT)
@@ -122,7 +123,8 @@ static void fill(void *data, size_t count, ONNXTensorElementDataType type, bool 
     }
 }
 
-/* A tensor for input i: small numbers, and ones where the name says that it is a mask. */
+/* A tensor for input i: small numbers, but ones where the name says that it is a mask, and zeros for
+ * the types of tokens. */
 static OrtValue *make_input(const struct setting *setting, const struct loop *loop, size_t i,
                             int batch, OrtAllocator *allocator)
 {
@@ -145,7 +147,7 @@ static OrtValue *make_input(const struct setting *setting, const struct loop *lo
     }
     check(ort->CreateTensorAsOrtValue(allocator, dims, rank, type, &value));
     check(ort->GetTensorMutableData(value, &data));
-    fill(data, count, type, strstr(loop->input_names[i], "mask") != NULL);
+    fill(data, count, type, loop->input_names[i]);
     ort->ReleaseTypeInfo(info);
     return value;
 }
