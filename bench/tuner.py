@@ -6,7 +6,7 @@ For each workload a job is begun with `--tune always`, long enough to have the f
 named several times), and stopped once its plan stands in the journal. Then `tidemill bench` measures every
 size in steps of 1.41 with every way of using the cores, on the same records; the best few of these and
 what was chosen are measured once more, for longer, and their ratio is printed: 1 is the best, and
-noise makes it smaller. The cost is the time until the plan, with tuning and without.
+noise makes it smaller. The cost is what the job itself says.
 
     bench/tuner.py [--quick] [WORKLOAD ...]      digits transformer medium packages
 """
@@ -24,7 +24,7 @@ import data
 
 TIDEMILL = Path(os.environ.get("TIDEMILL") or data.BUILD / "tidemill").absolute()
 PACKAGES = data.ROOT / "examples/packages"
-SIZES = sorted({round(2 ** (i / 2)) for i in range(25)})
+SIZES = sorted({round(2 ** (i / 2)) for i in range(23)})  # a chunk has 2,048 records
 AGAIN = 3  # of the sweep's best points, measured once more
 CLASSES = 20
 
@@ -73,26 +73,26 @@ def plan_of(journal):
     return None
 
 
-def begin(model, source, times, tune, cache):
-    """Runs a job until it has a plan; returns the plan and the seconds until then."""
+def begin(model, source, times, cache):
+    """Runs a job until it has a plan; returns the plan and the job's summary."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "out.jsonl"
-        command = [TIDEMILL, "run", "--quiet", "--model", model, "--output", output, "--tune", tune,
-                   "--dedup", "off"]
+        command = [TIDEMILL, "run", "--log-format", "json", "--model", model, "--output", output,
+                   "--tune", "always", "--dedup", "off"]
         for _ in range(times):
             command += ["--input", source]
-        began = time.monotonic()
-        job = subprocess.Popen(command, env={**os.environ, "XDG_CACHE_HOME": cache})
+        job = subprocess.Popen(command, env={**os.environ, "XDG_CACHE_HOME": cache},
+                               stderr=subprocess.PIPE)
         plan, journal = None, output.with_name("out.jsonl.journal")
         while plan is None and job.poll() is None:
-            time.sleep(0.001)
+            time.sleep(0.01)
             plan = plan_of(journal)
-        seconds = time.monotonic() - began
         job.send_signal(signal.SIGTERM)
-        job.wait()
-        if plan is None:
-            raise SystemExit(f"the job with {model} ended without a plan")
-        return plan, seconds
+        _, log = job.communicate()
+        summaries = [line for line in log.splitlines() if b"tuning_s" in line]
+        if plan is None or not summaries:
+            raise SystemExit(f"the job with {model} ended without a plan: {log.decode()}")
+        return plan, json.loads(json.loads(summaries[-1])["message"])
 
 
 def bench(model, source, sizes, seconds):
@@ -118,8 +118,7 @@ def chosen_rows(plan, length, varies):
 def measure(name, options, cache):
     model, source, times = WORKLOADS[name]()
     data.warm(source)
-    _, off_s = begin(model, source, times, "off", cache)
-    plan, on_s = begin(model, source, times, "always", cache)
+    plan, summary = begin(model, source, times, cache)
     seconds = 0.1 if options.quick else 0.3
     look = bench(model, source, [1], 0.01)
     lengths = sorted({c["length"] for c in look["curves"]})
@@ -129,8 +128,10 @@ def measure(name, options, cache):
     best = {n: sorted((k for k in swept if k[2] == n), key=swept.get)[-AGAIN:] for n in lengths}
     sizes = {k[3] for n in lengths for k in best[n]} | set(picked.values())
     again = points(bench(model, source, sizes, 5 * seconds))
-    print(f"{name}: tuning took {on_s - off_s:.2f} s ({on_s:.2f} s until the plan, {off_s:.2f} s "
-          f"without); {way[0]} x {way[1]} ({plan['parallel_from']})")
+    with open(source, "rb") as lines:
+        rows = times * sum(1 for _ in lines)
+    print(f"{name}: tuning took {summary['tuning_s']:.2f} s of a job of at least "
+          f"{rows / max(again.values()):.0f} s; {way[0]} x {way[1]} ({plan['parallel_from']})")
     for n in lengths:
         mine = (*way, n, picked[n])
         rivals = [*best[n], mine]

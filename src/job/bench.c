@@ -21,7 +21,7 @@
 #define RANDOM_RECORDS 256
 #define RANDOM_BYTES ((size_t)1 << 20)
 /* A point is measured in so many parts, one after all others of its curve. */
-#define ROUNDS 3
+#define ROUNDS 5
 /* Larger batches are left out after a call of that length. */
 #define CALL_S_MAX 5.0
 #define BEST_SHARE 0.99
@@ -235,11 +235,19 @@ static void choose_batches(const struct bench *bench, const struct probe *probe,
         curve->points[curve->n_points++].batch = b;
 }
 
+/* The middle one; 0 when some round failed. */
 static double middle(const double *rates)
 {
-    double low = MIN(MIN(rates[0], rates[1]), rates[2]);
-    double high = MAX(MAX(rates[0], rates[1]), rates[2]);
-    return low <= 0 ? 0 : rates[0] + rates[1] + rates[2] - low - high;
+    for (int i = 0; i < ROUNDS; i++) {
+        int n_lower = 0, n_higher = 0;
+        for (int k = 0; k < ROUNDS; k++) {
+            n_lower += rates[k] < rates[i];
+            n_higher += rates[k] > rates[i];
+            if (rates[k] <= 0) return 0;
+        }
+        if (n_lower <= ROUNDS / 2 && n_higher <= ROUNDS / 2) return rates[i];
+    }
+    return 0;
 }
 
 /* Round by round, so that what else the machine does hits all sizes. */

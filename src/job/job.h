@@ -48,6 +48,7 @@ struct job_summary {
     uint64_t peak_memory_bytes;   /* engine's resident set, shared tensors included */
     uint64_t peak_host_memory_bytes;
     uint32_t batch;
+    double tuning_s;                        /* that choosing these took in this run */
     const char *batch_from, *parallel_from; /* "given", "measured", "remembered", "default" */
     uint32_t tokens_max;            /* of a call, at most, padding included; 0: counted in rows */
     uint64_t run_rows;              /* records run through the model this run */

@@ -30,6 +30,7 @@ static void fill_runtime(struct run *run)
     summary->run_cpu_s = clock_process_cpu_s() - run->started_cpu_s + stats.cpu_s;
     summary->instances = stats.hosts;
     summary->threads = run->resources.threads;
+    summary->tuning_s = run->tuning.spent_s;
     summary->restarts = stats.restarts;
     if (run->plan.limits.is_padded)
         for (size_t i = 0; i < PLAN_CLASSES; i++)

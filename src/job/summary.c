@@ -37,13 +37,12 @@ void job_summary_json(const struct job_summary *summary, struct buffer *out)
                   "\"rows_per_s\":%.1f",
                   summary->wall_s, summary->cpu_s, summary->run_wall_s, summary->run_cpu_s,
                   summary->rate_rows_s);
-    buffer_printf(out,
-                  ",\"batch\":%u,\"tokens_max\":%u,\"batch_from\":\"%s\",\"instances\":%d,"
-                  "\"threads\":%d,\"parallel_from\":\"%s\",\"host_restarts\":%d,"
-                  "\"model_busy_share\":%.3f",
-                  summary->batch, summary->tokens_max, from_text(summary->batch_from),
-                  summary->instances, summary->threads, from_text(summary->parallel_from),
-                  summary->restarts, summary->model_busy_share);
+    buffer_printf(out, ",\"batch\":%u,\"tokens_max\":%u,\"batch_from\":\"%s\"", summary->batch,
+                  summary->tokens_max, from_text(summary->batch_from));
+    buffer_printf(out, ",\"instances\":%d,\"threads\":%d,\"parallel_from\":\"%s\"",
+                  summary->instances, summary->threads, from_text(summary->parallel_from));
+    buffer_printf(out, ",\"tuning_s\":%.3f,\"host_restarts\":%d,\"model_busy_share\":%.3f",
+                  summary->tuning_s, summary->restarts, summary->model_busy_share);
     buffer_printf(out,
                   ",\"run_rows\":%" PRIu64 ",\"tokens\":%" PRIu64 ",\"padded_tokens\":%" PRIu64,
                   summary->run_rows, summary->tokens, summary->padded_tokens);

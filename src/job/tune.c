@@ -416,6 +416,7 @@ tidemill_error *tuning_decide(struct tuning *tuning, struct chunk *first, bool i
     plan->instances = tuning->resources->instances_max;
     plan->threads = tuning->resources->threads;
     start_hosts(tuning, records_total, m.found.rate_rows_s);
+    tuning->spent_s = clock_now_s() - m.started_s;
     *ret_rate_rows_s = m.found.rate_rows_s;
     return NULL;
 }

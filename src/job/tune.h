@@ -24,6 +24,7 @@ struct tuning {
     struct runtime *runtime; /* in use; the owner closes it */
     struct runtime *first; /* its hosts are ended; others hold its signature. NULL: it is in use */
     double load_s;         /* opening the model took so long */
+    double spent_s;        /* on deciding */
     double ended_cpu_s;    /* of hosts that are gone with their runtimes */
 
     char *memory_path; /* NULL: nothing is remembered */
