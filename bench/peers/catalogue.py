@@ -149,6 +149,11 @@ def tidemill(key="tidemill", title="tidemill run", *more, ids=None):
     return Contender(key, title, command, environment=contenders.ENVIRONMENT)
 
 
+def every_record():
+    """Equal inputs run again and again, as with everybody else."""
+    return tidemill("tidemill", "tidemill run --dedup off", "--dedup", "off")
+
+
 def run_helper(*arguments):
     """reference.py in the loops' environment; what it prints."""
     return subprocess.run([VENVS / "loop/bin/python", HERE / "reference.py", *arguments],

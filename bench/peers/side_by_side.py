@@ -101,7 +101,7 @@ def digits(options):
     n_rows = 1_000_000
     work = Work("digits", "Digits: a million records of 64 small integers, network 64-128-10",
                 data.DIGITS_MODEL, data.digits(n_rows), n_rows, "logits")
-    yield measured(options, work, [catalogue.tidemill(), *catalogue.loops_for_digits(),
+    yield measured(options, work, [catalogue.every_record(), *catalogue.loops_for_digits(),
                                    *catalogue.frameworks_for_digits()])
 
 
@@ -120,7 +120,7 @@ def of_texts(options, work, contenders):
 def packages(options):
     work = packages_work(100_000)
     yield of_texts(options, work, [
-        catalogue.tidemill(),
+        catalogue.every_record(),
         catalogue.tidemill("tidemill_ids", "tidemill run, token ids made beforehand", "--tokenizer",
                            "none", ids=token_ids), *catalogue.loops_for_texts(32, 1024),
         *catalogue.frameworks_for_texts(work, 256, 0)])
@@ -129,19 +129,19 @@ def packages(options):
 def embeddings(options):
     work = minilm_work("docstrings", texts.docstrings(2000), 2000, "Docstrings", "bigint")
     yield of_texts(options, work, [
-        catalogue.tidemill(),
+        catalogue.every_record(),
         *catalogue.loops_for_texts(32, 1024, rows=300), catalogue.sentence_transformers(),
         *catalogue.frameworks_for_texts(work, 32, 300)])
     work = minilm_work("short", texts.some_short(4000), 4000, "Short descriptions", "string")
     yield of_texts(options, work, [
-        catalogue.tidemill(), *catalogue.loops_for_texts(32, 2048),
+        catalogue.every_record(), *catalogue.loops_for_texts(32, 2048),
         catalogue.sentence_transformers(), *catalogue.frameworks_for_texts(work, 32, 1000)])
 
 
 def all_descriptions(options):
     work = minilm_work("all", texts.descriptions(100_000), 100_000, "All package descriptions",
                        "string")
-    yield of_texts(options, work, [catalogue.tidemill(),
+    yield of_texts(options, work, [catalogue.every_record(),
                                    catalogue.loops_for_texts(32, 2048)[0],
                                    catalogue.sentence_transformers()])
 
