@@ -36,7 +36,8 @@ static int print_help(void)
          "      --plot=FILE.svg       write the curves as a picture\n"
          "      --instances=N, --threads=N   measure this way only\n\n"
          "Also --input, --input-format, --map, --pad, --provider, --onnxruntime, --output-name,\n"
-         "--batch-dimension, --timeout, --isolate, --memory and --max-record-bytes of 'tidemill "
+         "--batch-dimension, --precision, --timeout, --isolate, --memory and --max-record-bytes of "
+         "'tidemill "
          "run'.");
     return 0;
 }

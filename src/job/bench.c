@@ -70,6 +70,7 @@ static tidemill_error *open_way(struct bench *bench, const struct parallelism *w
         .output_names = (const char *const *)spec->output_names.items,
         .n_output_names = spec->output_names.n,
         .batch_dimension = (enum batch_dimension)spec->batch_dimension,
+        .precision = (enum precision)spec->precision,
         .threads = way->threads,
         .instances_max = way->instances,
         .is_isolated = spec->is_isolated,
@@ -144,6 +145,8 @@ static tidemill_error *open_records(struct bench *bench)
         .maps = (const char *const *)spec->maps.items,
         .n_maps = bench->result->is_random ? 0 : spec->maps.n,
         .nonfinite = (enum nonfinite_policy)spec->nonfinite,
+        .masks = (const char *const *)spec->masks.items,
+        .n_masks = bench->result->is_random ? 0 : spec->masks.n,
     };
     struct slice sample = raw->n_records > 0 ? raw->records[0].bytes : (struct slice){0};
     return decoder_new(&config, sample, &bench->decoder);

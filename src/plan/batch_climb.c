@@ -13,7 +13,7 @@
 /* The climb's share of the job's expected time, and its bounds. */
 #define BUDGET_SHARE 0.01
 #define BUDGET_S_MIN 0.06
-#define BUDGET_S_MAX 4.0
+#define BUDGET_S_MAX 2.0
 /* Twice the number of sizes up to 65536: so measurements of that length fill the budget. */
 #define MEASUREMENTS 32
 #define MEASURE_S_MIN 0.0015

@@ -170,7 +170,7 @@ def test_a_long_job_compares_ways_of_using_the_cores(tmp_path):
     write_jsonl(tmp_path / "in.jsonl", [{"x": [i]} for i in range(20000)])
     inputs = [part for _ in range(2000) for part in ("--input", tmp_path / "in.jsonl")]
     process = start("run", "--model", "echo:width=1,row_latency_us=10", *inputs, "--output",
-                    tmp_path / "out.jsonl", "--dedup", "off")
+                    tmp_path / "out.jsonl", "--dedup", "off", "--batch", "64")
     journal = tmp_path / "out.jsonl.journal"
     wait_for(lambda: plan_of(journal) is not None, process)
     stop(process)
