@@ -238,7 +238,7 @@ def versions():
 
 def page(found):
     commands = ", ".join(f"`{one.strip()}`" for one in found["commands"])
-    intro = (Path(__file__).with_name("intro.md")).read_text(encoding="utf-8").strip()
+    intro = (Path(__file__).with_name("intro.md")).read_text(encoding="utf-8").strip("\n")
     return "\n\n".join([
         "# Beside other frameworks", intro, "![CPU-seconds per million records](peers.svg)",
         f"{tables.machine(found['machine'])} {commands}: {found['minutes']:.0f} minutes.",
