@@ -153,7 +153,12 @@ static const struct {
      0,
      16,
      256},
-    {"a slow model's budget was not used up", {.call_s = 0.4, .row_s = 1e-4}, 4096, LONG_JOB, 16, 16},
+    {"a slow model's budget was not used up",
+     {.call_s = 0.4, .row_s = 1e-4},
+     4096,
+     LONG_JOB,
+     16,
+     16},
 };
 
 static void known_curves_end_where_they_should(void **unused)
