@@ -285,8 +285,9 @@ tidemill_error *sink_commit(struct sink *sink)
     struct journal_commit commit = {.chunk = sink->chunk, .done_in_chunk = sink->done_in_chunk};
     sink->interval_ms = MIN(sink->interval_ms * 2, sink->config.spec->checkpoint_ms);
     sink->commit_due_ns = clock_now_ns() + sink->interval_ms * 1000000;
-    if (!sink->has_news) return NULL;
+    /* also when nothing was written: behind a record that is still awaited others may be answered */
     if (sink->config.reuse != NULL) TRY(answers_flush(sink->config.reuse->answers, is_durable));
+    if (!sink->has_news) return NULL;
     TRY(spool_checkpoint(sink->output, is_durable, &commit.output));
     if (sink->errors != NULL) TRY(spool_checkpoint(sink->errors, is_durable, &commit.errors));
     if (is_durable) TRY(append_commit(sink, &commit));
