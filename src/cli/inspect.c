@@ -156,17 +156,8 @@ static tidemill_error *inspect(const struct job_spec *spec)
 {
     struct shared_region region = {.fd = -1};
     struct runtime *runtime = NULL;
-    struct runtime_options options = {
-        .model = spec->model,
-        .onnxruntime = spec->onnxruntime,
-        .provider = spec->provider,
-        .output_names = (const char *const *)spec->output_names.items,
-        .n_output_names = spec->output_names.n,
-        .batch_dimension = (enum batch_dimension)spec->batch_dimension,
-        .threads = 1,
-        .instances_max = 1,
-        .is_isolated = spec->is_isolated,
-    };
+    struct runtime_options options = job_spec_runtime(spec);
+    options.threads = options.instances_max = 1;
     TRY(shared_region_new(REGION_BYTES, &region));
     tidemill_error *error = runtime_open(&options, &region, &runtime);
     if (error == NULL) {

@@ -16,7 +16,6 @@
 
 #define BATCH_MAX 4096
 #define TOKENS_MAX ((uint64_t)1 << 16)
-#define LOAD_TIMEOUT_MS (10 * 60 * 1000)
 /* Records of random numbers: so many of a length, and so many bytes of text, unless one is larger. */
 #define RANDOM_RECORDS 256
 #define RANDOM_BYTES ((size_t)1 << 20)
@@ -57,27 +56,15 @@ static size_t ways(const struct bench *bench, struct parallelism *ret)
 
 static tidemill_error *open_way(struct bench *bench, const struct parallelism *way)
 {
-    const struct job_spec *spec = bench->request->spec;
     if (bench->runtime != NULL && bench->runtime == bench->first)
         runtime_end_hosts(bench->runtime);
     else
         runtime_close(bench->runtime);
     bench->runtime = NULL;
-    struct runtime_options options = {
-        .model = spec->model,
-        .onnxruntime = spec->onnxruntime,
-        .provider = spec->provider,
-        .output_names = (const char *const *)spec->output_names.items,
-        .n_output_names = spec->output_names.n,
-        .batch_dimension = (enum batch_dimension)spec->batch_dimension,
-        .precision = (enum precision)spec->precision,
-        .threads = way->threads,
-        .instances_max = way->instances,
-        .is_isolated = spec->is_isolated,
-        .timeout_ms = (int)MIN(spec->timeout_ms, (int64_t)INT32_MAX),
-        .load_timeout_ms = LOAD_TIMEOUT_MS,
-        .wake_fd = bench->calibration.stop->wake_fd,
-    };
+    struct runtime_options options = job_spec_runtime(bench->request->spec);
+    options.threads = way->threads;
+    options.instances_max = way->instances;
+    options.wake_fd = bench->calibration.stop->wake_fd;
     TRY(runtime_open(&options, &bench->resources.region, &bench->runtime));
     if (bench->first == NULL) bench->first = bench->runtime;
     bench->calibration.runtime = bench->runtime;

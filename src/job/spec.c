@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LOAD_TIMEOUT_MS (10 * 60 * 1000)
+
 tidemill_error *job_spec_init(struct job_spec *spec)
 {
     *spec = (struct job_spec){0};
@@ -231,6 +233,22 @@ tidemill_error *job_spec_check(struct job_spec *spec, const struct io *io)
 }
 
 /* --- files beside the model --------------------------------------------------------------------------- */
+
+struct runtime_options job_spec_runtime(const struct job_spec *spec)
+{
+    return (struct runtime_options){
+        .model = spec->model,
+        .onnxruntime = spec->onnxruntime,
+        .provider = spec->provider,
+        .output_names = (const char *const *)spec->output_names.items,
+        .n_output_names = spec->output_names.n,
+        .batch_dimension = (enum batch_dimension)spec->batch_dimension,
+        .precision = (enum precision)spec->precision,
+        .is_isolated = spec->is_isolated,
+        .timeout_ms = (int)MIN(spec->timeout_ms, (int64_t)INT32_MAX),
+        .load_timeout_ms = LOAD_TIMEOUT_MS,
+    };
+}
 
 tidemill_error *job_spec_tokenizer(const struct job_spec *spec, const struct io *io, char **ret)
 {

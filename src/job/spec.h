@@ -4,6 +4,7 @@
 #define TIDEMILL_JOB_SPEC_H
 
 #include "base/base.h"
+#include "runtime/runtime.h"
 
 struct io;
 
@@ -90,6 +91,10 @@ void job_spec_free(struct job_spec *spec);
 tidemill_error *job_spec_load_yaml(struct job_spec *spec, const struct io *io, const char *path);
 /* Checks that the parts fit together, and works out the rest. */
 tidemill_error *job_spec_check(struct job_spec *spec, const struct io *io);
+
+/* How the spec says that its model is opened. Threads, instances and what wakes it are the caller's. The
+ * strings are the spec's. */
+struct runtime_options job_spec_runtime(const struct job_spec *spec);
 
 /* The tokenizer.json that text would be read with: --tokenizer, or else the one beside the model,
  * where there is one. *ret malloc'ed; NULL: none. */

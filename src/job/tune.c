@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOAD_TIMEOUT_MS (10 * 60 * 1000)
 /* Seconds inside the model that make up for starting another host. */
 #define HOST_WORTH_S 0.6
 /* What was remembered after measuring for so much less time than this job grants is measured again. */
@@ -27,12 +26,6 @@
 #define ROUNDS_THAT_MUST_FIT 3
 
 /* --- what is known beforehand ------------------------------------------------------------------------ */
-
-/* Its speed is an option of its own: nothing to be remembered. */
-static bool is_echo(const char *model)
-{
-    return strncmp(model, "echo", 4) == 0 && (model[4] == '\0' || model[4] == ':');
-}
 
 static tidemill_error *digest_model(struct tuning *tuning, const struct identity *identity)
 {
@@ -78,7 +71,8 @@ static bool is_entry_usable(const struct tuning *tuning)
 static tidemill_error *recall(struct tuning *tuning, const struct identity *identity)
 {
     const struct job_spec *spec = tuning->spec;
-    if (spec->tune == TUNE_OFF || is_echo(spec->model)) return NULL;
+    if (spec->tune == TUNE_OFF) return NULL;
+    if (model_is_echo(spec->model)) return NULL; /* its speed is an option of its own */
     TRY(tune_memory_path(&tuning->memory_path));
     if (tuning->memory_path == NULL) return NULL;
     TRY(digest_model(tuning, identity));
@@ -113,22 +107,11 @@ static void use_parallelism(struct tuning *tuning, int instances, int threads)
 static tidemill_error *open_runtime(struct tuning *tuning)
 {
     const struct job_spec *spec = tuning->spec;
-    tuning->options = (struct runtime_options){
-        .model = spec->model,
-        .onnxruntime = spec->onnxruntime,
-        .provider = spec->provider,
-        .output_names = (const char *const *)spec->output_names.items,
-        .n_output_names = spec->output_names.n,
-        .batch_dimension = (enum batch_dimension)spec->batch_dimension,
-        .precision = (enum precision)spec->precision,
-        .threads = tuning->resources->threads,
-        .instances_max = tuning->resources->instances_max,
-        .is_growing = spec->instances == 0,
-        .is_isolated = spec->is_isolated,
-        .timeout_ms = (int)MIN(spec->timeout_ms, (int64_t)INT32_MAX),
-        .load_timeout_ms = LOAD_TIMEOUT_MS,
-        .wake_fd = tuning->stop->wake_fd,
-    };
+    tuning->options = job_spec_runtime(spec);
+    tuning->options.threads = tuning->resources->threads;
+    tuning->options.instances_max = tuning->resources->instances_max;
+    tuning->options.is_growing = spec->instances == 0;
+    tuning->options.wake_fd = tuning->stop->wake_fd;
     double started_s = clock_now_s();
     TRY(runtime_open(&tuning->options, &tuning->resources->region, &tuning->runtime));
     tuning->load_s = clock_now_s() - started_s;

@@ -51,8 +51,6 @@ struct model {
 extern const struct model_impl model_echo; /* "echo", "echo:option=value,..." */
 extern const struct model_impl model_onnx; /* everything else: a path */
 
-bool model_is_echo(const char *name);
-
 /* What can be said about a model file without loading it; the engine asks before it starts a host.
  * Fine for "echo". */
 tidemill_error *model_check_file(const char *path);

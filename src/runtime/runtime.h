@@ -39,6 +39,9 @@ void shared_region_free(struct shared_region *region); /* all zero / fd -1 is fi
 enum precision { PRECISION_FP32, PRECISION_BF16, PRECISION_INT8 };
 const char *precision_name(enum precision precision); /* "fp32" */
 
+/* Whether `model` names the built-in one that answers with its input, and not a file. */
+bool model_is_echo(const char *model);
+
 enum batch_dimension { BATCH_DIMENSION_AUTO, BATCH_DIMENSION_FIRST, BATCH_DIMENSION_NONE };
 
 /* Borrowed strings; valid while the runtime lives. */
