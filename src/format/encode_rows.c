@@ -246,24 +246,6 @@ struct row_view row_view_of(const struct encoder *encoder, struct encode_scratch
         .value = value, .data = value->data, .end = value_end(value), .shape = value->shape};
 }
 
-static double number_at(const unsigned char *data, enum tensor_type type, size_t k)
-{
-    float single;
-    double number;
-    uint16_t half;
-    switch (type) {
-    case TENSOR_FLOAT: memcpy(&single, data + 4 * k, sizeof single); return (double)single;
-    case TENSOR_DOUBLE: memcpy(&number, data + 8 * k, sizeof number); return number;
-    case TENSOR_FLOAT16:
-        memcpy(&half, data + 2 * k, sizeof half);
-        return (double)float_from_half(half);
-    case TENSOR_BFLOAT16:
-        memcpy(&half, data + 2 * k, sizeof half);
-        return (double)float_from_bfloat16(half);
-    default: return (double)NAN;
-    }
-}
-
 void row_stretches(const struct shape *shape, size_t *ret_outer, size_t *ret_n)
 {
     size_t count = 0;
@@ -284,7 +266,7 @@ double *row_numbers(struct encode_scratch *scratch, const struct row_view *view,
         scratch->numbers_capacity = count;
     }
     for (size_t k = 0; k < count; k++)
-        scratch->numbers[k] = number_at(view->data, view->value->type, k);
+        scratch->numbers[k] = tensor_real(view->data, view->value->type, k);
     row_stretches(&view->shape, &outer, &n);
     post_apply(post, scratch->numbers, outer, n);
     *ret_count = count;
@@ -302,7 +284,7 @@ enum error_code check_numbers(const struct encoder *encoder, struct encode_scrat
     if (place == count) return ERROR_OK;
     double value = numbers[place];
     for (size_t k = 0; k < count; k++) { /* softmax spreads one NaN over its whole stretch */
-        double own = number_at(view->data, view->value->type, k);
+        double own = tensor_real(view->data, view->value->type, k);
         if (isfinite(own)) continue;
         place = k;
         value = own;

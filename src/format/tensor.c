@@ -3,6 +3,7 @@
 #include "format/tensor.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -176,6 +177,24 @@ uint8_t float8_from_float(float value, enum tensor_type type)
 }
 
 /* --- shapes and signatures --------------------------------------------------------------------- */
+
+double tensor_real(const unsigned char *data, enum tensor_type type, size_t k)
+{
+    float single;
+    double number;
+    uint16_t half;
+    switch (type) {
+    case TENSOR_FLOAT: memcpy(&single, data + 4 * k, sizeof single); return (double)single;
+    case TENSOR_DOUBLE: memcpy(&number, data + 8 * k, sizeof number); return number;
+    case TENSOR_FLOAT16:
+        memcpy(&half, data + 2 * k, sizeof half);
+        return (double)float_from_half(half);
+    case TENSOR_BFLOAT16:
+        memcpy(&half, data + 2 * k, sizeof half);
+        return (double)float_from_bfloat16(half);
+    default: return (double)NAN;
+    }
+}
 
 bool shape_count(const struct shape *shape, size_t *ret_count)
 {

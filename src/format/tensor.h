@@ -61,6 +61,9 @@ uint16_t bfloat16_from_float(float value);
 float float_from_float8(uint8_t value, enum tensor_type type);
 uint8_t float8_from_float(float value, enum tensor_type type);
 
+/* Element `k` of packed numbers of a floating-point type of 16 bits or more; NaN for other types. */
+double tensor_real(const unsigned char *data, enum tensor_type type, size_t k);
+
 struct shape {
     int32_t rank;
     int64_t dims[TENSOR_RANK_MAX]; /* -1: any */

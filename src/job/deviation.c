@@ -27,20 +27,6 @@ static bool is_real(enum tensor_type type)
            type == TENSOR_BFLOAT16;
 }
 
-static double real_at(const unsigned char *data, enum tensor_type type, size_t place)
-{
-    float number;
-    double wide;
-    uint16_t half;
-    switch (type) {
-    case TENSOR_DOUBLE: memcpy(&wide, data + place * sizeof wide, sizeof wide); return wide;
-    case TENSOR_FLOAT: memcpy(&number, data + place * sizeof number, sizeof number); return number;
-    default: memcpy(&half, data + place * sizeof half, sizeof half); break;
-    }
-    return type == TENSOR_FLOAT16 ? (double)float_from_half(half)
-                                  : (double)float_from_bfloat16(half);
-}
-
 /* What one look at two rows gives. */
 struct row_sums {
     double exact_square, lower_square, product;
@@ -55,7 +41,8 @@ static struct row_sums compare_reals(const unsigned char *exact, const unsigned 
     struct row_sums sums = {.is_exact_finite = true, .is_lower_finite = true};
     double exact_best = -INFINITY, lower_best = -INFINITY;
     for (size_t i = 0; i < count; i++) {
-        double a = real_at(exact, type, i), b = real_at(lower, type, i), apart = fabs(a - b);
+        double a = tensor_real(exact, type, i), b = tensor_real(lower, type, i),
+               apart = fabs(a - b);
         sums.is_exact_finite &= isfinite(a) != 0;
         sums.is_lower_finite &= isfinite(b) != 0;
         sums.exact_square += a * a;
