@@ -227,7 +227,8 @@ static tidemill_error *run_engine(struct run *run)
     return engine_run(&config);
 }
 
-static tidemill_error *prepare(struct run *run)
+/* All that tells how the job will run; nothing is written yet. `reuse` is for run_open_answers. */
+static tidemill_error *open_and_plan(struct run *run, struct reuse_config *reuse)
 {
     TRY(run_open_model(run));
     TRY(run_open_input(run));
@@ -235,9 +236,14 @@ static tidemill_error *prepare(struct run *run)
     TRY(run_check_precision(run));
     TRY(run_decide_plan(run));
     run_set_chunk_rows(run);
-    if (run->spec->duplicate_ids != 0 && (run->ids = id_set_new()) == NULL) return error_memory();
+    return run_open_reuse(run, reuse);
+}
+
+static tidemill_error *prepare(struct run *run)
+{
     struct reuse_config reuse;
-    TRY(run_open_reuse(run, &reuse));
+    TRY(open_and_plan(run, &reuse));
+    if (run->spec->duplicate_ids != 0 && (run->ids = id_set_new()) == NULL) return error_memory();
     TRY(begin_journal(run));
     TRY(run_open_answers(run, &reuse));
     if (run->state.has_commit) TRY(skip_to_commit(run));
@@ -259,22 +265,11 @@ static tidemill_error *run_to_end(struct run *run)
 
 /* --- a forecast --------------------------------------------------------------------------------------------- */
 
-static tidemill_error *open_dry(struct run *run)
-{
-    struct reuse_config reuse;
-    TRY(run_open_model(run));
-    TRY(run_open_input(run));
-    TRY(run_decode_first_chunk(run));
-    TRY(run_check_precision(run));
-    TRY(run_decide_plan(run));
-    run_set_chunk_rows(run);
-    TRY(run_open_reuse(run, &reuse));
-    return run_open_answers(run, &reuse);
-}
-
 static tidemill_error *run_dry(struct run *run, struct job_forecast *ret)
 {
-    TRY(open_dry(run));
+    struct reuse_config reuse;
+    TRY(open_and_plan(run, &reuse));
+    TRY(run_open_answers(run, &reuse));
     struct calibration calibration = tuning_calibration(&run->tuning, run->resources.chunks[0]);
     struct dry_run_config config = {
         .source = run->source,

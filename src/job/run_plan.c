@@ -10,8 +10,6 @@
 /* Seconds of one model process a record that make up for finding out whether its input is new. */
 #define DEDUP_WORTH_S 10e-6
 
-/* --- the plan ---------------------------------------------------------------------------------------------- */
-
 /* How large microbatches are, and what computes them; see tune.h. */
 static tidemill_error *decide_limits(struct run *run, double *ret_rate_rows_s)
 {

@@ -65,6 +65,24 @@ static void megabytes(struct buffer *out, uint64_t bytes)
     buffer_printf(out, "%.0f MB", (double)bytes / 1e6);
 }
 
+static void text_padding(uint64_t tokens, uint64_t padded_tokens, struct buffer *out)
+{
+    if (padded_tokens == 0) return;
+    buffer_printf(out, "padding      %.1f%% of %" PRIu64 " tokens\n",
+                  100 * (1 - (double)tokens / (double)padded_tokens), padded_tokens);
+}
+
+static void text_cost(const char *about, double usd, double usd_hour, double usd_per_million,
+                      struct buffer *out)
+{
+    if (usd_hour > 0)
+        buffer_printf(
+            out, "cost         %s%.3g USD at %g USD an hour: %.3g USD per million predictions\n",
+            about, usd, usd_hour, usd_per_million);
+    else
+        buffer_text(out, "cost         give --price USD-AN-HOUR or an instance type to see it\n");
+}
+
 static void text_work(const struct job_summary *summary, struct buffer *out)
 {
     const struct job_counts *counts = &summary->counts;
@@ -94,10 +112,7 @@ static void text_savings(const struct job_summary *summary, struct buffer *out)
                       "paid once    %" PRIu64 " of %" PRIu64 " records did not run: %" PRIu64
                       " equal to an earlier one, %" PRIu64 " from the cache\n",
                       n_saved, counts->records, counts->reused, counts->cached);
-    if (summary->padded_tokens > 0)
-        buffer_printf(out, "padding      %.1f%% of %" PRIu64 " tokens\n",
-                      100 * (1 - (double)summary->tokens / (double)summary->padded_tokens),
-                      summary->padded_tokens);
+    text_padding(summary->tokens, summary->padded_tokens, out);
 }
 
 static void text_model(const struct job_summary *summary, struct buffer *out)
@@ -128,12 +143,7 @@ void job_summary_text(const struct job_summary *summary, struct buffer *out)
     text_savings(summary, out);
     text_model(summary, out);
     deviation_text(&summary->deviation, summary->precision, out);
-    if (summary->price_usd_hour > 0)
-        buffer_printf(out,
-                      "cost         %.3g USD at %g USD an hour: %.3g USD per million predictions\n",
-                      summary->cost_usd, summary->price_usd_hour, summary->cost_usd_per_million);
-    else
-        buffer_text(out, "cost         give --price USD-AN-HOUR or an instance type to see it\n");
+    text_cost("", summary->cost_usd, summary->price_usd_hour, summary->cost_usd_per_million, out);
 }
 
 /* --- forecasts -------------------------------------------------------------------------------------- */
@@ -165,18 +175,10 @@ void job_forecast_text(const struct job_forecast *forecast, struct buffer *out)
                   "to run       %" PRIu64 " records in %" PRIu64 " calls of the model\n",
                   forecast->records, forecast->failed, forecast->reused, forecast->cached,
                   forecast->run_rows, forecast->calls);
-    if (forecast->padded_tokens > 0)
-        buffer_printf(out, "padding      %.1f%% of %" PRIu64 " tokens\n",
-                      100 * (1 - (double)forecast->tokens / (double)forecast->padded_tokens),
-                      forecast->padded_tokens);
+    text_padding(forecast->tokens, forecast->padded_tokens, out);
     buffer_printf(out, "time         about %.3g s, with %d model process%s at once\n",
                   forecast->wall_s, forecast->instances, forecast->instances == 1 ? "" : "es");
     deviation_text(&forecast->deviation, forecast->precision, out);
-    if (forecast->price_usd_hour > 0)
-        buffer_printf(out,
-                      "cost         about %.3g USD at %g USD an hour: %.3g USD per million "
-                      "predictions\n",
-                      forecast->cost_usd, forecast->price_usd_hour, forecast->cost_usd_per_million);
-    else
-        buffer_text(out, "cost         give --price USD-AN-HOUR or an instance type to see it\n");
+    text_cost("about ", forecast->cost_usd, forecast->price_usd_hour,
+              forecast->cost_usd_per_million, out);
 }
