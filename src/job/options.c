@@ -336,7 +336,9 @@ const struct option job_options[] = {
      .offset = AT(cache),
      .value = "DIR",
      .group = "Running",
-     .help = "keep answers in this folder, and take those that other jobs put there"},
+     .help =
+         "keep answers in this folder, and take those that other jobs put there; implies --dedup "
+         "on"},
     {.name = "cache-max-bytes",
      .type = OPTION_SIZE,
      .offset = AT(cache_bytes_max),
