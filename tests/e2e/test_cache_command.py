@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import IS_SANITIZED, TIDEMILL, run
+from conftest import IS_SANITIZED, TIDEMILL, mounted_disk, run
 
 WRITER = Path(TIDEMILL).parent / "tests" / "cache_writer"
 MIB = 1 << 20
@@ -175,14 +175,7 @@ def test_a_stopped_process_holds_up_nobody(cache):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 2 MiB; unmounted afterwards."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder],
-                      capture_output=True).returncode != 0:
-        pytest.skip("mounting is not allowed here")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    yield from mounted_disk(tmp_path / "disk", mib=2)
 
 
 @pytest.mark.parametrize("ballast_kib", [0, 1200, 1900, 1980, 2000, 2020, 2040, 2048])

@@ -6,19 +6,12 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import IS_SANITIZED, TIDEMILL, leftovers, run, write_jsonl
+from conftest import IS_SANITIZED, TIDEMILL, leftovers, mounted_disk, run, write_jsonl
 
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 4 MiB; unmounted afterwards."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder],
-                      capture_output=True).returncode != 0:
-        pytest.skip("mounting is not allowed here")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    yield from mounted_disk(tmp_path / "disk", mib=4)
 
 
 @pytest.fixture(scope="module")
