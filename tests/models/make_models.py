@@ -213,6 +213,22 @@ def token_outputs():
 
 
 @small
+def token_neighbours():
+    """input_ids, attention_mask int64 [batch, sequence] -> y float [batch] = what the mask keeps, summed,
+    less the sum's mean over the batch. A row depends on its neighbours, but not on padding.
+    """
+    return model([tensor("input_ids", INT64, "batch", "sequence"),
+                  tensor("attention_mask", INT64, "batch", "sequence")],
+                 [tensor("y", FLOAT, "batch")],
+                 [node("Mul", "input_ids attention_mask", "kept"),
+                  node("ReduceSum", "kept axis", "whole", keepdims=0),
+                  node("Cast", "whole", "sum", to=FLOAT),
+                  node("ReduceMean", "sum", "mean", axes=[0], keepdims=1),
+                  node("Sub", "sum mean", "y")],
+                 [constant("axis", [1], np.int64)])
+
+
+@small
 def frames():
     """x float [batch, 3, frames] -> total float [batch]: padding with zeros changes nothing."""
     return model([tensor("x", FLOAT, "batch", 3, "frames")], [tensor("total", FLOAT, "batch")],
