@@ -325,24 +325,23 @@ static tidemill_error *locate(struct answers *answers, struct digest key, struct
     }
 }
 
-static enum answer_peek peek(struct answers *answers, struct digest key, uint64_t index)
+static bool peek(struct answers *answers, struct digest key, uint64_t index)
 {
     const struct slot_entry *slot = probe(answers->slots, answers->n_slots, key.low, key.low);
     struct frame_head head;
     size_t got;
-    if (slot->place == 0) return PEEK_NOBODY;
-    if (is_owner(slot)) return digest_equal(*owner_of(slot), key) ? PEEK_EARLIER : PEEK_NOBODY;
+    if (slot->place == 0) return false;
+    if (is_owner(slot)) return digest_equal(*owner_of(slot), key);
     tidemill_error *error = read_at(answers, offset_of(slot), &head, sizeof head, &got);
     bool is_it = error == NULL && got == sizeof head && digest_equal(head.key, key);
     error_free(error); /* answers_find will say it */
-    if (!is_it) return PEEK_NOBODY;
-    return head.first_index < index ? PEEK_EARLIER : PEEK_OWN;
+    return is_it && head.first_index < index;
 }
 
-enum answer_peek answers_peek(struct answers *answers, struct digest key, uint64_t index)
+bool answers_peek(struct answers *answers, struct digest key, uint64_t index)
 {
     pthread_mutex_lock(&answers->mutex);
-    enum answer_peek found = peek(answers, key, index);
+    bool found = peek(answers, key, index);
     pthread_mutex_unlock(&answers->mutex);
     return found;
 }

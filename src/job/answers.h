@@ -36,10 +36,8 @@ tidemill_error *answers_open(const struct io *io, const char *path, uint64_t mem
                              bool is_resumed, struct answers **ret, uint64_t *ret_n_known);
 void answers_close(struct answers *answers); /* NULL is fine; the file stays */
 
-/* Who had this key first, as far as it is known: a record before `index`, or one from there on (in an
- * earlier run). From any thread. */
-enum answer_peek { PEEK_NOBODY, PEEK_EARLIER, PEEK_OWN };
-enum answer_peek answers_peek(struct answers *answers, struct digest key, uint64_t index);
+/* Whether a record before `index` is known to have this key. From any thread. */
+bool answers_peek(struct answers *answers, struct digest key, uint64_t index);
 
 enum answer_state {
     ANSWER_NEW,     /* nobody had this input */

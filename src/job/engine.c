@@ -239,8 +239,9 @@ static tidemill_error *finish_record(struct engine *engine, struct chunk *chunk,
     return engine->config.reuse != NULL ? reuse_settle(engine->config.reuse, chunk, index) : NULL;
 }
 
-/* A worker leaves text alone where it finds an answer. Where that is not to be used after all (the index
- * of inputs is full), the record runs. */
+/* A worker leaves text alone where it finds an answer. A record whose answer is its own, from an earlier
+ * run, has a place in the plan all the same, and so has one whose answer is not to be used (the index
+ * of inputs is full): that takes its length. */
 static tidemill_error *tokenize_rest(struct engine *engine, struct chunk *chunk)
 {
     for (size_t i = 0; i < chunk->raw.n_records; i++) {

@@ -40,11 +40,7 @@ bool reuse_look(const struct reuse *reuse, struct chunk *chunk, uint32_t index)
     struct chunk_record *record = &chunk->records[index];
     record->key = key_of(reuse, chunk, &record->decoded);
     record->has_key = true;
-    switch (answers_peek(reuse->answers, record->key, chunk->raw.start.index)) {
-    case PEEK_EARLIER: return false;
-    case PEEK_OWN: return true; /* it ran in this job: its place in the plan needs its length */
-    case PEEK_NOBODY: break;
-    }
+    if (answers_peek(reuse->answers, record->key, chunk->raw.start.index)) return false;
     if (reuse->cache == NULL) return true;
     struct buffer found = {0};
     if (cache_get(reuse->cache, record->key, &found)) {

@@ -68,18 +68,18 @@ static void a_key_is_new_then_awaited_then_known(void **unused)
     struct answers *answers = open_answers(disk, false, 0);
     struct digest key = key_of(5), twin = {key.low, key.high ^ 1};
     assert_int_equal(find(answers, key, 5), ANSWER_NEW);
-    assert_int_equal(answers_peek(answers, key, 100), PEEK_NOBODY);
+    assert_false(answers_peek(answers, key, 100));
     assert_true(answers_expect(answers, &key));
     assert_int_equal(find(answers, key, 5), ANSWER_AWAITED);
-    assert_int_equal(answers_peek(answers, key, 100), PEEK_EARLIER);
+    assert_true(answers_peek(answers, key, 100));
     /* one half in common is not enough: not with an awaited one, not with a known one */
     assert_int_equal(find(answers, twin, 6), ANSWER_NEW);
-    assert_int_equal(answers_peek(answers, twin, 100), PEEK_NOBODY);
+    assert_false(answers_peek(answers, twin, 100));
     settle(answers, key, 5);
     assert_int_equal(find(answers, key, 5), ANSWER_KNOWN);
     assert_int_equal(find(answers, twin, 6), ANSWER_NEW);
-    assert_int_equal(answers_peek(answers, key, 6), PEEK_EARLIER);
-    assert_int_equal(answers_peek(answers, key, 5), PEEK_OWN); /* that is the record itself */
+    assert_true(answers_peek(answers, key, 6));
+    assert_false(answers_peek(answers, key, 5)); /* that is the record itself */
     add(answers, &twin, 6);
     assert_int_equal(find(answers, twin, 6), ANSWER_KNOWN);
     assert_int_equal(find(answers, key, 5), ANSWER_KNOWN);
