@@ -2,8 +2,21 @@
 /* evict.c - dropping the oldest on request, and counting what is there. */
 #include "cache/store.h"
 
+#include <time.h>
+
 #define WAIT_MS 10000
 #define DELETIONS 8192 /* of one transaction */
+#define DELETIONS_MIN 64
+
+/* What is left to do, and the transaction that does some of it. */
+struct prune {
+    uint64_t pages_max;
+    int deletions;
+    MDB_txn *txn;
+    struct head head;
+    uint64_t dropped; /* by the transaction */
+    bool is_done;
+};
 
 int store_drop_oldest(struct cache *cache, MDB_txn *txn, const struct head *head, uint64_t *dropped)
 {
@@ -21,55 +34,83 @@ int store_drop_oldest(struct cache *cache, MDB_txn *txn, const struct head *head
 
 /* Values of one generation are of one age: which go first does not matter, and neighbours free
  * whole pages. */
-static int delete_some(struct cache *cache, MDB_txn *txn, MDB_dbi table, uint64_t pages_max,
-                       uint64_t *dropped)
+static int delete_some(struct cache *cache, struct prune *prune, MDB_dbi table)
 {
     MDB_cursor *cursor;
     MDB_val key, record;
-    int code = mdb_cursor_open(txn, table, &cursor);
-    for (int i = 0; i < DELETIONS && code == 0; i++) {
-        if (i % 64 == 0 && store_pages(cache, txn) <= pages_max) break;
+    int code = mdb_cursor_open(prune->txn, table, &cursor);
+    for (int i = 0; i < prune->deletions && code == 0; i++) {
+        if (i % DELETIONS_MIN == 0 && store_pages(cache, prune->txn) <= prune->pages_max) break;
         code = mdb_cursor_get(cursor, &key, &record, MDB_FIRST);
         if (code == 0) code = mdb_cursor_del(cursor, 0);
-        if (code == 0) ++*dropped;
+        if (code == 0) prune->dropped++;
     }
     return code == MDB_NOTFOUND ? 0 : code;
 }
 
 /* A whole generation where all of it must go, else a part. */
-static int prune_oldest(struct cache *cache, MDB_txn *txn, const struct head *head,
-                        uint64_t pages_max, uint64_t *dropped)
+static int prune_oldest(struct cache *cache, struct prune *prune, uint64_t pages)
 {
-    uint64_t pages = store_pages(cache, txn), entries;
+    uint64_t entries;
     for (uint64_t age = TABLES - 1; age < TABLES; age--) {
-        MDB_dbi table = table_of(cache, head->newest, age);
-        uint64_t table_pages = store_table_pages(txn, table, &entries);
+        MDB_dbi table = table_of(cache, prune->head.newest, age);
+        uint64_t table_pages = store_table_pages(prune->txn, table, &entries);
         if (table_pages == 0) continue;
-        if (pages - table_pages >= pages_max) return store_drop_oldest(cache, txn, head, dropped);
-        return delete_some(cache, txn, table, pages_max, dropped);
+        if (pages - table_pages >= prune->pages_max)
+            return store_drop_oldest(cache, prune->txn, &prune->head, &prune->dropped);
+        return delete_some(cache, prune, table);
     }
     return 0;
 }
 
-/* One transaction after the other, until few enough pages are left. */
-static int prune(struct cache *cache, uint64_t pages_max, uint64_t *ret_dropped)
+static int prune_once(struct cache *cache, struct prune *prune)
 {
-    for (;;) {
-        struct head head;
-        MDB_txn *txn;
-        uint64_t dropped = 0;
-        int code = store_begin_write(cache, &txn, &head);
-        if (code != 0) return code;
-        bool is_done = store_pages(cache, txn) <= pages_max;
-        if (!is_done) code = prune_oldest(cache, txn, &head, pages_max, &dropped);
-        if (is_done || code != 0) {
-            mdb_txn_abort(txn);
-            return code;
-        }
-        if ((code = mdb_txn_commit(txn)) != 0) return code;
-        *ret_dropped += dropped;
-        cache->evicted += dropped;
+    prune->dropped = 0;
+    int code = store_begin_write(cache, &prune->txn, &prune->head);
+    if (code != 0) return code;
+    uint64_t pages = store_pages(cache, prune->txn);
+    prune->is_done = pages <= prune->pages_max;
+    if (!prune->is_done) code = prune_oldest(cache, prune, pages);
+    if (!prune->is_done && code == 0) return mdb_txn_commit(prune->txn);
+    mdb_txn_abort(prune->txn);
+    return code;
+}
+
+/* Who deletes writes new pages, and what it replaces is free when no reader sees it any more. Where
+ * a full file has no page left, fewer are asked for, after a transaction that only lets go of
+ * those that readers have left meanwhile. */
+static void ask_for_less(struct cache *cache, struct prune *prune)
+{
+    int dead;
+    struct timespec pause = {.tv_nsec = 1000000};
+    prune->deletions = MAX(prune->deletions / 2, DELETIONS_MIN);
+    mdb_reader_check(cache->env, &dead);
+    if (store_begin_write(cache, &prune->txn, &prune->head) == 0) {
+        if (store_put_head(cache, prune->txn, &prune->head) == 0)
+            mdb_txn_commit(prune->txn);
+        else
+            mdb_txn_abort(prune->txn);
     }
+    nanosleep(&pause, NULL);
+}
+
+/* One transaction after the other, until few enough pages are left. */
+static int prune_all(struct cache *cache, uint64_t pages_max, uint64_t *ret_dropped)
+{
+    struct prune prune = {.pages_max = pages_max, .deletions = DELETIONS};
+    int64_t end_ns = clock_now_ns() + (int64_t)WAIT_MS * 1000000;
+    while (!prune.is_done) {
+        int code = prune_once(cache, &prune);
+        if (code == MDB_MAP_FULL && clock_now_ns() < end_ns) {
+            ask_for_less(cache, &prune);
+        } else if (code != 0) {
+            return code;
+        } else {
+            *ret_dropped += prune.dropped;
+            cache->evicted += prune.dropped;
+        }
+    }
+    return 0;
 }
 
 tidemill_error *cache_prune(struct cache *cache, uint64_t bytes, uint64_t *ret_dropped)
@@ -82,8 +123,13 @@ tidemill_error *cache_prune(struct cache *cache, uint64_t bytes, uint64_t *ret_d
                           cache->folder);
     } else {
         int code =
-            prune(cache, cache->page_bytes == 0 ? 0 : bytes / cache->page_bytes, ret_dropped);
-        error = store_error(cache, code, "prune");
+            prune_all(cache, cache->page_bytes == 0 ? 0 : bytes / cache->page_bytes, ret_dropped);
+        error = code == MDB_MAP_FULL
+                    ? error_new(ERROR_LOCKED,
+                                "the cache %s is full and its readers hold every page; "
+                                "try again",
+                                cache->folder)
+                    : store_error(cache, code, "prune");
         if (error == NULL) error = store_shrink(cache);
         state_unlock_writer(&cache->state);
     }

@@ -32,6 +32,14 @@ static void make_value(uint64_t number, char *value)
     for (size_t i = 0; i < VALUE_BYTES; i++) value[i] = (char)random_next(&state);
 }
 
+static void note_error(struct crowd *crowd, tidemill_error *error)
+{
+    if (error == NULL) return;
+    crowd->is_wrong = true;
+    fprintf(stderr, "%s\n", error_message(error));
+    error_free(error);
+}
+
 static void *read_all(void *argument)
 {
     struct crowd *crowd = argument;
@@ -66,8 +74,7 @@ static void *write_all(void *argument)
             entries[i] = (struct cache_entry){key_of(number), values[i], VALUE_BYTES};
         }
         tidemill_error *error = cache_put(crowd->cache, entries, n);
-        if (error != NULL) crowd->is_wrong = true;
-        error_free(error);
+        note_error(crowd, error);
     }
     return NULL;
 }
@@ -83,8 +90,7 @@ static void *disturb(void *argument)
         tidemill_error *error = cache_open(&io_local, &options, &again);
         if (error == NULL) cache_get_stats(again, &stats);
         if (error == NULL && i % 8 == 0) error = cache_prune(again, 1 << 18, &dropped);
-        if (error != NULL) crowd->is_wrong = true;
-        error_free(error);
+        note_error(crowd, error);
         cache_close(again);
     }
     return NULL;
