@@ -164,8 +164,13 @@ static bool put_input(struct decoding *d, struct row *row)
 {
     const struct input_plan *input = row->input;
     const struct field *fields = d->decoder->row.fields;
+    if (input->is_whole) return csv_put_whole(d, cells_of(d), row);
+    if (input->is_optional && input->n_parts == 0)
+        return json_put_verbatim(d, row, (struct slice){"", 0});
     row->is_made = input->n_parts == 0;
     if (row->is_made) return true;
+    if (input->is_json)
+        return csv_put_verbatim(d, row, cells_of(d)[fields[input->parts[0].field].column]);
     for (size_t i = 0; i < input->n_parts && input->is_text; i++)
         decoding_take_text(d, (uint32_t)i, cells_of(d)[fields[input->parts[i].field].column]);
     if (input->is_text) return true;

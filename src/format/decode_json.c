@@ -223,11 +223,15 @@ static bool put_text(struct decoding *d, uint32_t part, yyjson_val *value, const
 static bool put_input(struct decoding *d, struct row *row)
 {
     const struct input_plan *input = row->input;
+    if (input->is_optional && input->n_parts == 0)
+        return json_put_verbatim(d, row, (struct slice){"", 0});
     row->is_made = input->n_parts == 0;
     for (size_t i = 0; i < input->n_parts; i++) {
         const struct field_ref *part = &input->parts[i];
         yyjson_val *value;
-        if (!json_resolve(d, part, &value, NULL)) {
+        struct slice text;
+        if (!json_resolve(d, part, &value, &text)) {
+            if (input->is_optional) return json_put_verbatim(d, row, (struct slice){"", 0});
             row->is_made = input->making != MAKE_NOTHING;
             if (row->is_made) return true;
             return decoding_fail(d, ERROR_MISSING_FIELD, "field '%s': not there", part->text);
@@ -236,6 +240,7 @@ static bool put_input(struct decoding *d, struct row *row)
             if (!put_text(d, (uint32_t)i, value, part->text)) return false;
             continue;
         }
+        if (input->is_json) return json_put_verbatim(d, row, text);
         if (!input->is_joined) return put_value(d, row, value);
         if (!json_append_scalar(d, row, value, part->text)) return false;
     }
@@ -246,11 +251,11 @@ static bool put_input(struct decoding *d, struct row *row)
 
 bool json_put_inputs(struct decoding *d, const struct reading *reading)
 {
-    (void)reading;
     for (size_t i = 0; i < d->decoder->n_inputs; i++) {
         struct row *row = &d->scratch->rows[i];
         decoding_begin_row(d, i, row);
-        if (!put_input(d, row)) return false;
+        bool is_fine = row->input->is_whole ? json_put_whole(d, reading, row) : put_input(d, row);
+        if (!is_fine) return false;
     }
     return true;
 }

@@ -157,6 +157,10 @@ static tidemill_error *set_parts(struct planner *planner, size_t index, const st
         field->input = (int32_t)index;
         field->part = (uint32_t)i;
     }
+    if (input->is_json) reading->is_plain = false; /* only the tree's way checks all of the text */
+    if (input->is_json && parts->n > 1)
+        return error_new(ERROR_USAGE, "model input '%s' takes one JSON value: map one field to it",
+                         input->name);
     if (!input->is_joined) return NULL;
     bool is_array = decoder->n_arrays > 0;
     if (!is_array && input->is_fixed && input->count != parts->n) {
@@ -295,18 +299,45 @@ static tidemill_error *fail_unmapped(struct planner *planner, size_t index)
                      input->name, tensor_type_name(input->type), shape, list, input->name, example);
 }
 
+/* What takes JSON text takes the field of its name, or else all of the record. */
+static tidemill_error *take_whole(struct planner *planner)
+{
+    struct decoder *decoder = planner->decoder;
+    struct reading *reading = is_body(planner) ? &decoder->body : &decoder->row;
+    for (size_t i = 0; i < decoder->n_inputs; i++) {
+        struct input_plan *input = &decoder->inputs[i];
+        bool is_ours = input->is_json || input->is_optional;
+        if (!is_ours || input->n_parts > 0) continue;
+        if (decoder->format == FORMAT_NPY || decoder->format == FORMAT_NPZ)
+            return error_new(ERROR_UNSUPPORTED,
+                             "the model takes JSON; its records come as JSONL or CSV");
+        reading->is_plain = false;
+        int32_t name = reading_find(names_of(planner), input->name, strlen(input->name));
+        if (name >= 0)
+            TRY(take_one(planner, i, input->name));
+        else
+            input->is_whole = input->is_json;
+        if (input->label == NULL) input->label = input->name;
+    }
+    return NULL;
+}
+
 tidemill_error *plan_inputs(struct planner *planner)
 {
     struct decoder *decoder = planner->decoder;
     for (size_t i = 0; i < planner->config->n_maps; i++) {
         TRY(take_map(planner, planner->config->maps[i]));
     }
+    TRY(take_whole(planner));
     TRY(take_text(planner));
     TRY(plan_making(planner));
     size_t n_missing = 0, missing = 0, last = 0;
     for (size_t i = 0; i < decoder->n_inputs; i++) {
         const char *name = decoder->inputs[i].name;
-        if (decoder->inputs[i].n_parts > 0 || decoder->inputs[i].making != MAKE_NOTHING) continue;
+        const struct input_plan *input = &decoder->inputs[i];
+        bool is_settled = input->n_parts > 0 || input->is_whole || input->is_optional ||
+                          input->making != MAKE_NOTHING;
+        if (is_settled) continue;
         bool agrees = reading_find(names_of(planner), name, strlen(name)) >= 0;
         if (agrees || !knows_names(planner)) {
             TRY(take_one(planner, i, name));

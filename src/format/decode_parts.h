@@ -49,8 +49,11 @@ struct input_plan {
     size_t count;
     const struct field_ref *parts;
     size_t n_parts;
-    bool is_joined; /* each part gives one element */
-    bool is_text;   /* token ids of its parts' text: one, or a pair */
+    bool is_joined;   /* each part gives one element */
+    bool is_text;     /* token ids of its parts' text: one, or a pair */
+    bool is_json;     /* the text of a JSON value */
+    bool is_whole;    /* that of the whole record, or of the expanded template */
+    bool is_optional; /* "" where a record has no field for it */
     enum making making;
     size_t source;     /* with a making: the input whose shape it takes */
     const char *label; /* field as written, for messages */
@@ -159,6 +162,12 @@ bool json_put_text(struct decoding *decoding, struct row *row, struct slice text
  * reference has tokens. */
 bool json_resolve(const struct decoding *decoding, const struct field_ref *ref,
                   yyjson_val **ret_value, struct slice *ret_text);
+
+/* decode_whole.c: JSON as it stands, for inputs that take JSON text. */
+bool json_put_whole(struct decoding *decoding, const struct reading *reading, struct row *row);
+bool json_put_verbatim(struct decoding *decoding, struct row *row, struct slice text);
+bool csv_put_whole(struct decoding *decoding, const struct slice *cells, struct row *row);
+bool csv_put_verbatim(struct decoding *decoding, struct row *row, struct slice cell);
 
 /* decode_csv.c, decode_rows.c */
 bool csv_decode(struct decoding *decoding);

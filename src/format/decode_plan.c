@@ -257,6 +257,8 @@ static tidemill_error *plan_signature(struct decoder *decoder,
         char **names = arena_calloc(arena, TENSOR_RANK_MAX, sizeof *names);
         if (input->name == NULL || names == NULL) return error_memory();
         input->type = spec->type;
+        input->is_json = spec->is_json;
+        input->is_optional = spec->is_optional;
         input->row_shape = value_row_shape(spec, signature->is_batched);
         input->is_fixed = shape_count(&input->row_shape, &input->count);
         size_t skip = spec->shape.rank > input->row_shape.rank ? 1 : 0;
@@ -367,7 +369,10 @@ static tidemill_error *describe(struct decoder *decoder)
     struct buffer text = {0};
     for (size_t i = 0; i < decoder->n_inputs; i++) {
         const struct input_plan *input = &decoder->inputs[i];
-        if (input->n_parts == 0)
+        if (input->is_whole)
+            buffer_printf(&text, "%s=the whole %s\n", input->name,
+                          decoder->template_text != NULL ? "template" : "record");
+        else if (input->n_parts == 0)
             buffer_printf(&text, "%s (made)\n", input->name);
         else
             buffer_printf(&text, "%s=%s%s\n", input->name, input->label,

@@ -118,7 +118,10 @@ static enum error_code append_string(struct json_writer *w, const unsigned char 
     if ((size_t)(end - *data) < sizeof size) return ERROR_MODEL_ERROR;
     memcpy(&size, *data, sizeof size);
     if ((size_t)(end - *data) - sizeof size < size) return ERROR_MODEL_ERROR;
-    format_json_string(w->out, (const char *)*data + sizeof size, size);
+    if (w->spec->is_json) /* the runtime that made it has checked it */
+        buffer_append(w->out, *data + sizeof size, size);
+    else
+        format_json_string(w->out, (const char *)*data + sizeof size, size);
     *data += sizeof size + size;
     return ERROR_OK;
 }

@@ -84,6 +84,8 @@ struct value_spec {
     enum tensor_type key_type; /* of a map's keys: STRING or INT64 */
     struct shape shape;        /* rank -1: not declared */
     char *dim_names[TENSOR_RANK_MAX]; /* NULL where the dimension has no name */
+    bool is_json;     /* of a string tensor: each element is the text of one JSON value */
+    bool is_optional; /* an input of strings: "" where a record has no field for it */
 };
 
 struct model_signature {

@@ -316,6 +316,7 @@ static tidemill_error *submit_one(struct engine *engine, struct microbatch *mb)
         TRY(sink_note_attempt(engine->config.sink, mb->chunk->raw.start.index + mb->rows[0]));
     struct runtime_work work = {
         .id = (uint64_t)(uintptr_t)mb,
+        .index = mb->chunk->raw.start.index + mb->rows[0],
         .n_rows = rows,
         .inputs = inputs,
         .output_offset = mb->slot->output_offset,

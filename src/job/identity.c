@@ -99,11 +99,28 @@ static tidemill_error *add_external_data(struct identity *identity, const struct
 
 /* --- parts --------------------------------------------------------------------------------------------- */
 
+/* A program is what its command says, and each file that is a word of it. */
+static tidemill_error *add_command(struct identity *identity, const struct io *io,
+                                   const char *model)
+{
+    struct stat status;
+    char *words = strdup(model + strlen("exec:")), *rest = words, *word;
+    if (words == NULL) return error_memory();
+    tidemill_error *error = identity_add(identity, model, "model");
+    while (error == NULL && (word = strsep(&rest, " \t\"'")) != NULL)
+        if (word[0] != '\0' && io->stat(io->context, word, &status) == 0 && S_ISREG(status.st_mode))
+            error = add_file(identity, io, "model file", word);
+    free(words);
+    return error;
+}
+
 tidemill_error *identity_of_model(const struct job_spec *spec, const struct io *io,
                                   struct identity *identity)
 {
     struct stat status;
-    if (strncmp(spec->model, "echo", 4) == 0 && !io_exists(io, spec->model))
+    enum model_kind kind = model_kind(spec->model);
+    if (kind == MODEL_EXEC) return add_command(identity, io, spec->model);
+    if (kind == MODEL_ECHO || kind == MODEL_HTTP)
         return identity_add(identity, spec->model, "model");
     if (io->stat(io->context, spec->model, &status) != 0)
         return error_errno(ERROR_MODEL_LOAD, errno, "cannot read the model %s", spec->model);
@@ -111,6 +128,7 @@ tidemill_error *identity_of_model(const struct job_spec *spec, const struct io *
         return error_new(ERROR_MODEL_LOAD, "%s is not a file; --model wants a .onnx file",
                          spec->model);
     TRY(add_file(identity, io, "model", spec->model));
+    if (kind == MODEL_LLAMA) return NULL;
     return add_external_data(identity, io, spec->model);
 }
 

@@ -18,11 +18,15 @@ static const struct {
     {4, (size_t)64 << 20},
 };
 
+#define LLAMA_SLOTS 512               /* where --parallel is measured: twice what it may become */
+#define TEXT_BYTES ((size_t)16 << 20) /* of address space for an answer that is text */
+
 static void choose_parallelism(const struct job_spec *spec, const struct io *io,
                                struct resources *r)
 {
     struct stat status;
     int cores = machine_cores(io);
+    enum model_kind kind = model_kind(spec->model);
     bool is_on_cpu = strncmp(spec->provider, "cpu", 3) == 0;
     uint64_t memory =
         spec->memory_bytes > 0 ? (uint64_t)spec->memory_bytes : machine_memory_free_bytes(io) / 2;
@@ -34,6 +38,7 @@ static void choose_parallelism(const struct job_spec *spec, const struct io *io,
     r->memory_bytes = memory;
     r->threads = (int)spec->threads;
     r->instances_max = (int)spec->instances;
+    if (kind == MODEL_HTTP || (kind == MODEL_LLAMA && r->instances_max == 0)) r->instances_max = 1;
     if (r->instances_max == 0) {
         int wanted = r->threads > 0 ? cores / r->threads : cores;
         r->instances_max = is_on_cpu ? MAX(MIN(wanted, fitting), 1) : 1;
@@ -45,6 +50,16 @@ static size_t input_area_bytes(const struct job_spec *spec, size_t factor)
 {
     size_t bytes = factor * (8 * CHUNK_BYTES + (size_t)spec->record_bytes_max);
     return (bytes + 4095) & ~(size_t)4095;
+}
+
+/* What answers many at a time, each alone, needs a slot for each; its answers are texts. */
+static size_t slots_of_many(const struct job_spec *spec)
+{
+    switch (model_kind(spec->model)) {
+    case MODEL_HTTP: return (size_t)spec->inflight_max;
+    case MODEL_LLAMA: return (size_t)(spec->parallel > 0 ? 2 * spec->parallel : LLAMA_SLOTS);
+    default: return 0;
+    }
 }
 
 /* One region for every chunk's tensors and every slot; pages come as they are touched. */
@@ -71,7 +86,8 @@ tidemill_error *resources_reserve(const struct job_spec *spec, const struct io *
     *ret = (struct resources){.region = {.fd = -1}};
     choose_parallelism(spec, io, ret);
     ret->n_chunks = (size_t)ret->n_workers + 4;
-    ret->n_slots = 2 * (size_t)ret->instances_max + 2 * (size_t)ret->n_workers;
+    size_t n_many = slots_of_many(spec);
+    ret->n_slots = 2 * (size_t)ret->instances_max + 2 * (size_t)ret->n_workers + n_many;
     ret->slots = calloc(ret->n_slots, sizeof *ret->slots);
     ret->chunks = calloc(ret->n_chunks, sizeof *ret->chunks);
     if (ret->slots == NULL || ret->chunks == NULL) return error_memory();
@@ -79,7 +95,8 @@ tidemill_error *resources_reserve(const struct job_spec *spec, const struct io *
     for (size_t i = 0; i < COUNT_OF(generosity); i++) {
         error_free(error);
         ret->area_bytes = input_area_bytes(spec, generosity[i].area_factor);
-        error = reserve_region(ret, generosity[i].output_bytes);
+        error = reserve_region(ret, n_many > 0 ? MIN(generosity[i].output_bytes, TEXT_BYTES)
+                                               : generosity[i].output_bytes);
         if (error == NULL) return NULL;
     }
     return error_context(error, "a smaller --max-record-bytes needs less");

@@ -194,6 +194,14 @@ static tidemill_error *check_max_deviation(struct job_spec *spec)
     return error_new(ERROR_USAGE, "--max-deviation: '%s' is not a number from 0 to 2", text);
 }
 
+static tidemill_error *check_token_price(const char *option, const char *text, double *ret)
+{
+    char *end;
+    *ret = text != NULL ? strtod(text, &end) : 0;
+    if (text == NULL || (end != text && *end == '\0' && *ret >= 0 && *ret < 1e6)) return NULL;
+    return error_new(ERROR_USAGE, "%s: '%s' is not USD for a million tokens", option, text);
+}
+
 static tidemill_error *check_price(struct job_spec *spec)
 {
     spec->price_usd_hour = 0;
@@ -228,6 +236,8 @@ tidemill_error *job_spec_check(struct job_spec *spec, const struct io *io)
     TRY(check_max_errors(spec));
     TRY(check_max_deviation(spec));
     TRY(check_price(spec));
+    TRY(check_token_price("--price-in", spec->price_in, &spec->usd_in));
+    TRY(check_token_price("--price-out", spec->price_out, &spec->usd_out));
     spec->keep_all = spec->keep.n == 1 && strcmp(spec->keep.items[0], "all") == 0;
     return NULL;
 }
@@ -247,6 +257,29 @@ struct runtime_options job_spec_runtime(const struct job_spec *spec)
         .is_isolated = spec->is_isolated,
         .timeout_ms = (int)MIN(spec->timeout_ms, (int64_t)INT32_MAX),
         .load_timeout_ms = LOAD_TIMEOUT_MS,
+        .http =
+            {
+                .protocol = (enum http_protocol)spec->protocol,
+                .inflight_max = (int)spec->inflight_max,
+                .requests_minute = spec->requests_minute,
+                .tokens_minute = spec->tokens_minute,
+                .retries = (int)spec->retries,
+                .patience_ms = spec->patience_ms,
+                .key = spec->key_variable != NULL ? getenv(spec->key_variable) : NULL,
+                .headers = (const char *const *)spec->headers.items,
+                .n_headers = spec->headers.n,
+                .ca_file = spec->ca_file,
+                .is_insecure = spec->is_insecure,
+            },
+        .llama =
+            {
+                .parallel = (int)spec->parallel,
+                .context = spec->context_tokens,
+                .gpu_layers = (int)spec->gpu_layers - 1,
+                .seed = (uint64_t)spec->seed,
+                .task = (enum llama_task)spec->task,
+                .library = spec->llama_library,
+            },
     };
 }
 
@@ -259,7 +292,7 @@ tidemill_error *job_spec_tokenizer(const struct job_spec *spec, const struct io 
         *ret = strdup(given);
         return *ret == NULL ? error_memory() : NULL;
     }
-    if (!io_exists(io, spec->model)) return NULL; /* echo */
+    if (model_kind(spec->model) != MODEL_ONNX || !io_exists(io, spec->model)) return NULL;
     const char *slash = strrchr(spec->model, '/');
     int folder = slash == NULL ? 0 : (int)(slash - spec->model) + 1;
     if (asprintf(ret, "%.*stokenizer.json", folder, spec->model) < 0) {

@@ -14,6 +14,7 @@ struct string_list {
 };
 
 enum dedup { DEDUP_AUTO, DEDUP_ON, DEDUP_OFF };
+enum via { VIA_LIVE, VIA_BATCH };
 enum tune { TUNE_AUTO, TUNE_ALWAYS, TUNE_OFF };
 
 struct job_spec {
@@ -48,6 +49,24 @@ struct job_spec {
     char *max_deviation;
     int64_t timeout_ms;
     bool is_isolated;
+    /* servers */
+    int protocol; /* enum http_protocol */
+    int via;      /* enum via */
+    int64_t inflight_max;
+    int64_t requests_minute, tokens_minute; /* 0: no limit */
+    int64_t retries;
+    int64_t patience_ms; /* 0: for ever */
+    int64_t deadline_ms; /* from the start of a run; 0: none */
+    struct string_list headers;
+    char *key_variable;
+    char *ca_file;
+    bool is_insecure;
+    /* GGUF models */
+    char *llama_library;
+    int task;                         /* enum, see the option */
+    int64_t parallel, context_tokens; /* 0: auto */
+    int64_t gpu_layers;               /* 0: all that fit; else one more than that many */
+    int64_t seed;
     /* running */
     int64_t batch;      /* 0: measured */
     int64_t tokens_max; /* of a microbatch; 0: measured */
@@ -66,6 +85,7 @@ struct job_spec {
     bool is_dry;
     /* cost and display */
     char *price;
+    char *price_in, *price_out; /* USD per million tokens */
     bool is_quiet;
     int log_format;
 
@@ -77,6 +97,7 @@ struct job_spec {
     uint64_t max_errors_count; /* UINT64_MAX: no limit */
     double max_errors_share;   /* > 1: no limit */
     double price_usd_hour;     /* 0: none */
+    double usd_in, usd_out;    /* per million tokens */
     double deviation_max;
     /* set by job_retry alone: the records' numbers in the job's input */
     const uint64_t *line_numbers;

@@ -24,6 +24,8 @@
 /* Calls that one round over three sizes takes, and rounds that must fit. */
 #define CALLS_A_ROUND 9
 #define ROUNDS_THAT_MUST_FIT 3
+/* Rows of a request to a server that takes several, where none are given. */
+#define SERVER_ROWS 32
 
 /* --- what is known beforehand ------------------------------------------------------------------------ */
 
@@ -72,7 +74,9 @@ static tidemill_error *recall(struct tuning *tuning, const struct identity *iden
 {
     const struct job_spec *spec = tuning->spec;
     if (spec->tune == TUNE_OFF) return NULL;
-    if (model_is_echo(spec->model)) return NULL; /* its speed is an option of its own */
+    enum model_kind kind = model_kind(spec->model);
+    if (kind != MODEL_ONNX)
+        return NULL; /* others tune themselves, or may change under their name */
     TRY(tune_memory_path(&tuning->memory_path));
     if (tuning->memory_path == NULL) return NULL;
     TRY(digest_model(tuning, identity));
@@ -92,8 +96,9 @@ static tidemill_error *recall(struct tuning *tuning, const struct identity *iden
 
 static bool is_parallelism_free(const struct tuning *tuning)
 {
-    return tuning->spec->instances == 0 && tuning->spec->threads == 0 &&
-           strncmp(tuning->spec->provider, "cpu", 3) == 0;
+    enum model_kind kind = model_kind(tuning->spec->model);
+    return (kind == MODEL_ONNX || kind == MODEL_ECHO) && tuning->spec->instances == 0 &&
+           tuning->spec->threads == 0 && strncmp(tuning->spec->provider, "cpu", 3) == 0;
 }
 
 static void use_parallelism(struct tuning *tuning, int instances, int threads)
@@ -294,6 +299,11 @@ static bool given_limits(const struct tuning *tuning, bool is_dynamic, struct jo
     const struct model_signature *signature = runtime_signature(tuning->runtime);
     struct plan_limits *limits = &plan->limits;
     if (!signature->is_batched) return false;
+    if (model_kind(spec->model) == MODEL_HTTP) {
+        limits->rows_max = spec->batch > 0 ? (uint32_t)spec->batch : SERVER_ROWS;
+        if (spec->batch > 0) plan->batch_from = TUNED_GIVEN;
+        return false;
+    }
     if (is_dynamic) limits->rows_max = CHUNK_ROWS;
     if (spec->batch > 0) limits->rows_max = (uint32_t)spec->batch;
     for (size_t i = 0; i < PLAN_CLASSES; i++) limits->tokens_max[i] = (uint32_t)spec->tokens_max;
@@ -380,6 +390,7 @@ tidemill_error *tuning_decide(struct tuning *tuning, struct chunk *first, bool i
                               struct journal_plan *plan, double *ret_rate_rows_s)
 {
     const struct job_spec *spec = tuning->spec;
+    enum model_kind kind = model_kind(spec->model);
     struct measuring m = {.calibration = tuning_calibration(tuning, first),
                           .is_dynamic = is_dynamic,
                           .started_s = clock_now_s()};
@@ -394,7 +405,8 @@ tidemill_error *tuning_decide(struct tuning *tuning, struct chunk *first, bool i
         recall_sizes(tuning, &m.found);
         plan->batch_from = TUNED_REMEMBERED;
     }
-    if (spec->tune != TUNE_OFF) TRY(decide_by_measuring(tuning, &m, plan));
+    bool is_measurable = kind != MODEL_HTTP && kind != MODEL_LLAMA;
+    if (spec->tune != TUNE_OFF && is_measurable) TRY(decide_by_measuring(tuning, &m, plan));
     if (m.is_size_free) calibrated_limits(&m.found, is_dynamic, &plan->limits);
     plan->instances = tuning->resources->instances_max;
     plan->threads = tuning->resources->threads;

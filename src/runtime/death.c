@@ -30,11 +30,11 @@ static void restart_later(struct slot *slot, int64_t wait_ns, int64_t now_ns)
 }
 
 /* The text of a death in the middle of a call. */
-static void call_text(const struct runtime *runtime, const struct slot *slot,
+static void call_text(const struct hosts *hosts, const struct slot *slot,
                       const struct process_end *end, char *text, size_t size)
 {
     if (slot->cause == DEATH_TIMEOUT) {
-        snprintf(text, size, "no answer after %d ms", runtime->timeout_ms);
+        snprintf(text, size, "no answer after %d ms", hosts->timeout_ms);
     } else if (slot->reason != NULL) {
         snprintf(text, size, "%s", error_message(slot->reason));
     } else {
@@ -45,7 +45,7 @@ static void call_text(const struct runtime *runtime, const struct slot *slot,
 }
 
 /* Hands back the unit that killed the host, and the others to hosts to come. True: one was blamed. */
-static bool empty_slot(struct runtime *runtime, struct slot *slot, const char *text,
+static bool empty_slot(struct hosts *hosts, struct slot *slot, const char *text,
                        uint32_t *ret_n_rows)
 {
     const struct wire_board *board = (const struct wire_board *)slot->board.base;
@@ -58,37 +58,37 @@ static bool empty_slot(struct runtime *runtime, struct slot *slot, const char *t
         unit->done = (struct runtime_done){.id = unit->id, .code = code};
         snprintf(unit->done.message, sizeof unit->done.message, "%s", text);
         *ret_n_rows = unit->work.n_rows;
-        unit_list_push(&runtime->done, unit);
+        unit_list_push(&hosts->done, unit);
         first = 1;
     }
     for (size_t i = slot->n_units; i > first; i--)
-        unit_list_push_first(&runtime->pending, slot->units[i - 1]);
+        unit_list_push_first(&hosts->pending, slot->units[i - 1]);
     slot->n_units = 0;
     return first == 1;
 }
 
-static void died_at_work(struct runtime *runtime, struct slot *slot, const struct process_end *end,
+static void died_at_work(struct hosts *hosts, struct slot *slot, const struct process_end *end,
                          int64_t now_ns)
 {
     char text[512];
     uint32_t n_rows = 0;
-    call_text(runtime, slot, end, text, sizeof text);
-    bool is_blamed = empty_slot(runtime, slot, text, &n_rows);
+    call_text(hosts, slot, end, text, sizeof text);
+    bool is_blamed = empty_slot(hosts, slot, text, &n_rows);
     if (is_blamed && n_rows == 1)
-        runtime->deaths_in_a_row = 0;
+        hosts->deaths_in_a_row = 0;
     else
-        runtime->deaths_in_a_row++;
-    runtime->restarts++;
-    restart_later(slot, back_off_ns(runtime->deaths_in_a_row, BACK_OFF_FREE), now_ns);
-    if (runtime->deaths_in_a_row >= DEATHS_IN_A_ROW_MAX)
-        runtime_fail(runtime, error_new(ERROR_HOST_FAILED,
-                                        "the model process died %d times in a row without one "
-                                        "answer; the last time: %s",
-                                        runtime->deaths_in_a_row, text));
+        hosts->deaths_in_a_row++;
+    hosts->restarts++;
+    restart_later(slot, back_off_ns(hosts->deaths_in_a_row, BACK_OFF_FREE), now_ns);
+    if (hosts->deaths_in_a_row >= DEATHS_IN_A_ROW_MAX)
+        hosts_fail(hosts, error_new(ERROR_HOST_FAILED,
+                                    "the model process died %d times in a row without one "
+                                    "answer; the last time: %s",
+                                    hosts->deaths_in_a_row, text));
 }
 
 /* Takes slot->reason, or says why the host did not get ready. */
-static tidemill_error *load_error(const struct runtime *runtime, struct slot *slot,
+static tidemill_error *load_error(const struct hosts *hosts, struct slot *slot,
                                   const struct process_end *end)
 {
     if (slot->reason != NULL) {
@@ -100,42 +100,42 @@ static tidemill_error *load_error(const struct runtime *runtime, struct slot *sl
         return error;
     }
     if (slot->cause == DEATH_TIMEOUT)
-        return error_new(ERROR_MODEL_LOAD, "model '%s' was not loaded after %d ms", runtime->model,
-                         runtime->load_timeout_ms);
+        return error_new(ERROR_MODEL_LOAD, "model '%s' was not loaded after %d ms", hosts->model,
+                         hosts->load_timeout_ms);
     char text[128];
     process_end_text(end, text, sizeof text);
-    return error_new(ERROR_MODEL_LOAD, "the process that was loading model '%s' %s%s",
-                     runtime->model, end->is_signalled ? "was " : "", text);
+    return error_new(ERROR_MODEL_LOAD, "the process that was loading model '%s' %s%s", hosts->model,
+                     end->is_signalled ? "was " : "", text);
 }
 
-static void died_at_loading(struct runtime *runtime, struct slot *slot,
-                            const struct process_end *end, int64_t now_ns)
+static void died_at_loading(struct hosts *hosts, struct slot *slot, const struct process_end *end,
+                            int64_t now_ns)
 {
-    tidemill_error *error = load_error(runtime, slot, end);
-    if (runtime->is_opening) {
-        runtime_fail(runtime, error);
+    tidemill_error *error = load_error(hosts, slot, end);
+    if (hosts->is_opening) {
+        hosts_fail(hosts, error);
         return;
     }
-    int failures = ++runtime->load_failures_in_a_row;
-    bool has_others = runtime_count(runtime, SLOT_READY) > 0;
+    int failures = ++hosts->load_failures_in_a_row;
+    bool has_others = hosts_count(hosts, SLOT_READY) > 0;
     bool is_hopeless =
         failures >= LOAD_FAILURES_IN_A_ROW_MAX || error_code_of(error) == ERROR_CHANGED;
     if (has_others && (is_hopeless || !slot->has_served)) {
         log_event(LOG_WARNING, "one model process fewer, as it does not start: %s",
                   error_message(error));
     } else if (is_hopeless) {
-        runtime_fail(
-            runtime,
+        hosts_fail(
+            hosts,
             error_new(error_code_of(error) == ERROR_CHANGED ? ERROR_CHANGED : ERROR_HOST_FAILED,
                       "the model process does not start again: %s", error_message(error)));
     } else {
-        runtime->restarts++;
+        hosts->restarts++;
         restart_later(slot, back_off_ns(failures + 2, 0), now_ns);
     }
     error_free(error);
 }
 
-void slot_bury(struct runtime *runtime, struct slot *slot, int64_t now_ns)
+void slot_bury(struct hosts *hosts, struct slot *slot, int64_t now_ns)
 {
     struct process_end end = {.status = -1};
     if (!process_reap(&slot->process, 0, &end)) {
@@ -146,20 +146,20 @@ void slot_bury(struct runtime *runtime, struct slot *slot, int64_t now_ns)
             slot->state = SLOT_NONE;
             slot->is_wanted = false;
             slot->n_units = 0;
-            runtime_fail(runtime, error_new(ERROR_HOST_FAILED,
-                                            "a call of the model that hangs cannot be ended "
-                                            "without process isolation"));
+            hosts_fail(hosts, error_new(ERROR_HOST_FAILED,
+                                        "a call of the model that hangs cannot be ended "
+                                        "without process isolation"));
             return;
         }
     }
-    runtime->ended_cpu_s += end.cpu_s;
+    hosts->ended_cpu_s += end.cpu_s;
     slot->state = SLOT_NONE;
     slot->is_wanted = false;
     slot->deadline_ns = 0;
     if (slot->was_ready)
-        died_at_work(runtime, slot, &end, now_ns);
+        died_at_work(hosts, slot, &end, now_ns);
     else
-        died_at_loading(runtime, slot, &end, now_ns);
+        died_at_loading(hosts, slot, &end, now_ns);
     error_free(slot->reason);
     slot->reason = NULL;
     shared_region_free(&slot->board);

@@ -5,6 +5,8 @@
  *     echo                                   x float32 [batch, any]
  *     echo:width=4,type=int64,latency_us=50  x int64 [batch, 4], 50 us a call
  *
+ *     echo:json=1                            record and response: JSON text, whatever it is
+ *
  * An option `..._on=V` acts when the first element of some row equals V. */
 #include "runtime/model.h"
 
@@ -34,6 +36,7 @@ enum option {
     OPTION_LOAD_MS,
     OPTION_LOAD_FAIL,
     OPTION_FIXED,
+    OPTION_JSON,
     OPTION_COUNT
 };
 
@@ -55,6 +58,7 @@ static const struct {
     [OPTION_LOAD_MS] = {"load_ms", 0, 1e7},
     [OPTION_LOAD_FAIL] = {"load_fail", 0, 1},
     [OPTION_FIXED] = {"fixed", 1, 1 << 20},
+    [OPTION_JSON] = {"json", 0, 1},
 };
 
 struct echo {
@@ -136,6 +140,8 @@ static tidemill_error *make_spec(struct echo *echo, const char *name, struct val
 static tidemill_error *make_signature(struct echo *echo, const struct model_options *options)
 {
     struct model_signature *signature = &echo->model.signature;
+    if (echo->value[OPTION_JSON] != 0)
+        return signature_make_json(signature, "record", "response", true);
     signature->inputs = calloc(1, sizeof *signature->inputs);
     signature->outputs = calloc(1, sizeof *signature->outputs);
     if (signature->inputs == NULL || signature->outputs == NULL) return error_memory();

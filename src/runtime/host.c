@@ -85,6 +85,16 @@ static tidemill_error *read_options(const unsigned char *message, size_t size,
     return NULL;
 }
 
+/* NULL: this build has none. */
+static const struct model_impl *impl_of(enum model_kind kind)
+{
+    switch (kind) {
+    case MODEL_ECHO: return &model_echo;
+    case MODEL_ONNX: return &model_onnx;
+    default: return NULL;
+    }
+}
+
 static tidemill_error *open_model(struct host *host)
 {
     int fds[FD_COUNT];
@@ -106,9 +116,12 @@ static tidemill_error *open_model(struct host *host)
     struct model_options options;
     const char *names[MODEL_VALUES_MAX];
     TRY(read_options(host->message, size, &options, names));
-    if (model_is_echo(options.model) && options.precision != PRECISION_FP32)
-        return error_new(ERROR_USAGE, "--precision: 'echo' computes nothing");
-    const struct model_impl *impl = model_is_echo(options.model) ? &model_echo : &model_onnx;
+    enum model_kind kind = model_kind(options.model);
+    if (kind != MODEL_ONNX && options.precision != PRECISION_FP32)
+        return error_new(ERROR_USAGE, "--precision is for ONNX models; this one has its own");
+    const struct model_impl *impl = impl_of(kind);
+    if (impl == NULL)
+        return error_new(ERROR_UNSUPPORTED, "this build has no runtime for %s", options.model);
     return impl->open(&options, &host->model);
 }
 

@@ -55,6 +55,11 @@ extern const struct model_impl model_onnx; /* everything else: a path */
  * Fine for "echo". */
 tidemill_error *model_check_file(const char *path);
 
+/* The signature of a model that takes the text of a JSON value and answers with one. is_batched: any
+ * number of them a call, else one. */
+tidemill_error *signature_make_json(struct model_signature *signature, const char *input,
+                                    const char *output, bool is_batched);
+
 /* Decides is_batched and batch_fixed from the declared shapes. ERROR_MODEL_LOAD when FIRST is asked
  * of a model whose shapes contradict it. */
 tidemill_error *signature_detect_batch(struct model_signature *signature,

@@ -36,10 +36,10 @@ struct unit *unit_list_pop(struct unit_list *list)
     return unit;
 }
 
-size_t runtime_count(const struct runtime *runtime, enum slot_state state)
+size_t hosts_count(const struct hosts *hosts, enum slot_state state)
 {
     size_t count = 0;
-    for (size_t i = 0; i < runtime->n_slots; i++) count += runtime->slots[i].state == state;
+    for (size_t i = 0; i < hosts->n_slots; i++) count += hosts->slots[i].state == state;
     return count;
 }
 
@@ -48,15 +48,15 @@ bool slot_is_coming(const struct slot *slot)
     return slot->state == SLOT_LOADING || (slot->is_wanted && slot->state != SLOT_READY);
 }
 
-void runtime_fail(struct runtime *runtime, tidemill_error *error)
+void hosts_fail(struct hosts *hosts, tidemill_error *error)
 {
-    if (runtime->failure == NULL)
-        runtime->failure = error;
+    if (hosts->failure == NULL)
+        hosts->failure = error;
     else
         error_free(error);
 }
 
-void slot_kill(struct runtime *runtime, struct slot *slot, enum death_cause cause,
+void slot_kill(struct hosts *hosts, struct slot *slot, enum death_cause cause,
                tidemill_error *reason, int64_t now_ns)
 {
     if (slot->state == SLOT_DYING) {
@@ -64,7 +64,7 @@ void slot_kill(struct runtime *runtime, struct slot *slot, enum death_cause caus
         return;
     }
     uint64_t resident;
-    slot_sample_memory(runtime, slot, &resident);
+    slot_sample_memory(hosts, slot, &resident);
     process_kill(&slot->process);
     slot->state = SLOT_DYING;
     slot->cause = cause;
@@ -72,87 +72,86 @@ void slot_kill(struct runtime *runtime, struct slot *slot, enum death_cause caus
     slot->deadline_ns = now_ns + DYING_MS * MS_NS;
 }
 
-static tidemill_error *start(struct runtime *runtime, struct slot *slot)
+static tidemill_error *start(struct hosts *hosts, struct slot *slot)
 {
     TRY(shared_region_new(sizeof(struct wire_board), &slot->board));
-    TRY(runtime->is_isolated ? process_start(runtime->program, &slot->process)
-                             : process_start_thread(&slot->process));
-    int fds[] = {runtime->region->fd, slot->board.fd};
-    int r = wire_send_with_fds(slot->process.fd, runtime->open_message.data,
-                               runtime->open_message.size, fds, COUNT_OF(fds));
+    TRY(hosts->is_isolated ? process_start(hosts->program, &slot->process)
+                           : process_start_thread(&slot->process));
+    int fds[] = {hosts->region->fd, slot->board.fd};
+    int r = wire_send_with_fds(slot->process.fd, hosts->open_message.data, hosts->open_message.size,
+                               fds, COUNT_OF(fds));
     /* A host that is gone already is found out by the end of its socket. */
     if (r != 0 && r != ECONNRESET)
         return error_errno(ERROR_HOST_FAILED, r, "cannot talk to a model process");
     return NULL;
 }
 
-void slot_start(struct runtime *runtime, struct slot *slot, int64_t now_ns)
+void slot_start(struct hosts *hosts, struct slot *slot, int64_t now_ns)
 {
     slot->state = SLOT_LOADING;
     slot->was_ready = false;
     slot->start_ns = now_ns;
-    slot->deadline_ns =
-        runtime->load_timeout_ms > 0 ? now_ns + runtime->load_timeout_ms * MS_NS : 0;
+    slot->deadline_ns = hosts->load_timeout_ms > 0 ? now_ns + hosts->load_timeout_ms * MS_NS : 0;
     slot->process = PROCESS_NONE;
-    runtime->hosts_started++;
-    tidemill_error *error = start(runtime, slot);
-    if (error != NULL) slot_kill(runtime, slot, DEATH_LOAD_FAILED, error, now_ns);
+    hosts->hosts_started++;
+    tidemill_error *error = start(hosts, slot);
+    if (error != NULL) slot_kill(hosts, slot, DEATH_LOAD_FAILED, error, now_ns);
 }
 
 /* units[0] runs from now on. */
-static void begin_head(const struct runtime *runtime, struct slot *slot, int64_t now_ns)
+static void begin_head(const struct hosts *hosts, struct slot *slot, int64_t now_ns)
 {
     slot->deadline_ns =
-        slot->n_units > 0 && runtime->timeout_ms > 0 ? now_ns + runtime->timeout_ms * MS_NS : 0;
+        slot->n_units > 0 && hosts->timeout_ms > 0 ? now_ns + hosts->timeout_ms * MS_NS : 0;
 }
 
-void slot_give(struct runtime *runtime, struct slot *slot, struct unit *unit, int64_t now_ns)
+void slot_give(struct hosts *hosts, struct slot *slot, struct unit *unit, int64_t now_ns)
 {
-    unit->work.seq = ++runtime->last_seq;
+    unit->work.seq = ++hosts->last_seq;
     unit->given_ns = now_ns;
     slot->units[slot->n_units++] = unit;
-    if (slot->n_units == 1) begin_head(runtime, slot, now_ns);
+    if (slot->n_units == 1) begin_head(hosts, slot, now_ns);
     size_t size =
         offsetof(struct wire_work, inputs) + unit->work.n_inputs * sizeof unit->work.inputs[0];
     int r = wire_send(slot->process.fd, &unit->work, size);
     /* If the host is gone the end of the socket says so, and the unit goes to another. */
     if (r != 0 && r != ECONNRESET)
-        slot_kill(runtime, slot, DEATH_NONSENSE,
+        slot_kill(hosts, slot, DEATH_NONSENSE,
                   error_errno(ERROR_HOST_CRASHED, r, "cannot send work to the model process"),
                   now_ns);
 }
 
 /* Messages from the host. Each returns an error when the message is not what it should be. */
 
-static tidemill_error *take_ready(struct runtime *runtime, struct slot *slot, size_t size,
+static tidemill_error *take_ready(struct hosts *hosts, struct slot *slot, size_t size,
                                   int64_t now_ns)
 {
     if (slot->state != SLOT_LOADING || slot->was_ready)
         return error_new(ERROR_HOST_CRASHED, "the model process says twice that it is ready");
-    if (runtime->ready_message.size == 0) {
-        TRY(wire_read_ready(runtime->message, size, &runtime->signature, runtime->description,
-                            sizeof runtime->description));
-        buffer_append(&runtime->ready_message, runtime->message, size);
-        if (runtime->ready_message.is_failed) return error_memory();
-        runtime->load_ns = now_ns - slot->start_ns;
-    } else if (size != runtime->ready_message.size ||
-               memcmp(runtime->message, runtime->ready_message.data, size) != 0) {
+    if (hosts->ready_message.size == 0) {
+        TRY(wire_read_ready(hosts->message, size, &hosts->base.signature, hosts->base.description,
+                            sizeof hosts->base.description));
+        buffer_append(&hosts->ready_message, hosts->message, size);
+        if (hosts->ready_message.is_failed) return error_memory();
+        hosts->load_ns = now_ns - slot->start_ns;
+    } else if (size != hosts->ready_message.size ||
+               memcmp(hosts->message, hosts->ready_message.data, size) != 0) {
         return error_new(ERROR_CHANGED, "the model is not the one that was loaded at the start");
     }
     slot->was_ready = slot->has_served = true;
     slot->state = SLOT_READY;
-    runtime->load_failures_in_a_row = 0;
-    runtime->saturated_ns = 0;
-    begin_head(runtime, slot, now_ns);
+    hosts->load_failures_in_a_row = 0;
+    hosts->saturated_ns = 0;
+    begin_head(hosts, slot, now_ns);
     return NULL;
 }
 
-static tidemill_error *take_load_failed(struct runtime *runtime, size_t size)
+static tidemill_error *take_load_failed(struct hosts *hosts, size_t size)
 {
     struct wire_load_failed message;
     if (size != sizeof message)
         return error_new(ERROR_HOST_CRASHED, "the model process sent a broken message");
-    memcpy(&message, runtime->message, sizeof message);
+    memcpy(&message, hosts->message, sizeof message);
     wire_clean_text(message.message, sizeof message.message);
     enum error_code code = ERROR_MODEL_LOAD;
     if (message.code == ERROR_UNSUPPORTED || message.code == ERROR_MEMORY ||
@@ -161,23 +160,23 @@ static tidemill_error *take_load_failed(struct runtime *runtime, size_t size)
     return error_new(code, "%s", message.message);
 }
 
-static void finish_head(struct runtime *runtime, struct slot *slot, int64_t now_ns)
+static void finish_head(struct hosts *hosts, struct slot *slot, int64_t now_ns)
 {
     struct unit *unit = slot->units[0];
     slot->n_units--;
     memmove(slot->units, slot->units + 1, slot->n_units * sizeof slot->units[0]);
-    begin_head(runtime, slot, now_ns);
-    unit_list_push(&runtime->done, unit);
-    runtime->deaths_in_a_row = 0;
+    begin_head(hosts, slot, now_ns);
+    unit_list_push(&hosts->done, unit);
+    hosts->deaths_in_a_row = 0;
 }
 
-static tidemill_error *take_reply(struct runtime *runtime, struct slot *slot, size_t size,
+static tidemill_error *take_reply(struct hosts *hosts, struct slot *slot, size_t size,
                                   int64_t now_ns)
 {
     struct wire_reply reply;
     if (size != sizeof reply || slot->n_units == 0)
         return error_new(ERROR_HOST_CRASHED, "the model process answered what nobody asked");
-    memcpy(&reply, runtime->message, sizeof reply);
+    memcpy(&reply, hosts->message, sizeof reply);
     struct unit *unit = slot->units[0];
     if (reply.seq != unit->work.seq)
         return error_new(ERROR_HOST_CRASHED, "the model process answered out of order");
@@ -186,11 +185,12 @@ static tidemill_error *take_reply(struct runtime *runtime, struct slot *slot, si
         return error_new(ERROR_HOST_CRASHED, "the model process answered an unknown code");
 
     struct runtime_done *done = &unit->done;
-    *done = (struct runtime_done){.id = unit->id, .code = (enum error_code)reply.code};
+    *done = (struct runtime_done){
+        .id = unit->id, .code = (enum error_code)reply.code, .usage = reply.usage};
     if (done->code == ERROR_OK) {
-        TRY(wire_read_values(runtime->region->base + unit->work.output_offset,
+        TRY(wire_read_values(hosts->region->base + unit->work.output_offset,
                              (size_t)unit->work.output_capacity, reply.table_offset, reply.n_values,
-                             &runtime->signature, &done->values));
+                             &hosts->base.signature, &done->values));
         done->n_values = reply.n_values;
     } else {
         memcpy(done->message, reply.message, sizeof done->message);
@@ -198,66 +198,66 @@ static tidemill_error *take_reply(struct runtime *runtime, struct slot *slot, si
     }
     int64_t run_ns = MIN(MAX(reply.run_ns, INT64_C(0)), now_ns - unit->given_ns);
     done->run_s = (double)run_ns * 1e-9;
-    runtime->busy_s += done->run_s;
-    finish_head(runtime, slot, now_ns);
+    hosts->busy_s += done->run_s;
+    finish_head(hosts, slot, now_ns);
     return NULL;
 }
 
-static void take_message(struct runtime *runtime, struct slot *slot, size_t size, int64_t now_ns)
+static void take_message(struct hosts *hosts, struct slot *slot, size_t size, int64_t now_ns)
 {
     struct wire_header header;
-    memcpy(&header, runtime->message, sizeof header);
+    memcpy(&header, hosts->message, sizeof header);
     enum death_cause cause = DEATH_NONSENSE;
     tidemill_error *error;
     if (header.type == WIRE_READY) {
-        error = take_ready(runtime, slot, size, now_ns);
+        error = take_ready(hosts, slot, size, now_ns);
     } else if (header.type == WIRE_LOAD_FAILED && slot->state == SLOT_LOADING) {
-        error = take_load_failed(runtime, size);
+        error = take_load_failed(hosts, size);
         cause = DEATH_LOAD_FAILED;
     } else if (header.type == WIRE_REPLY) {
-        error = take_reply(runtime, slot, size, now_ns);
+        error = take_reply(hosts, slot, size, now_ns);
     } else {
         error = error_new(ERROR_HOST_CRASHED, "the model process sent an unknown message");
     }
     if (error == NULL) return;
     if (error_code_of(error) == ERROR_MEMORY && cause == DEATH_NONSENSE)
-        runtime_fail(runtime, error); /* the engine's own memory */
+        hosts_fail(hosts, error); /* the engine's own memory */
     else
-        slot_kill(runtime, slot, cause, error, now_ns);
+        slot_kill(hosts, slot, cause, error, now_ns);
 }
 
-void slot_receive(struct runtime *runtime, struct slot *slot, int64_t now_ns)
+void slot_receive(struct hosts *hosts, struct slot *slot, int64_t now_ns)
 {
     /* A host may be gone and its last answers still there: ECONNRESET comes once, then they do. */
     for (int resets = 0; slot->state == SLOT_LOADING || slot->state == SLOT_READY;) {
         size_t size;
-        int r = wire_receive(slot->process.fd, runtime->message, WIRE_MESSAGE_BYTES_MAX, NULL, 0,
+        int r = wire_receive(slot->process.fd, hosts->message, WIRE_MESSAGE_BYTES_MAX, NULL, 0,
                              false, &size);
         if (r == EAGAIN) return;
         if (r == ECONNRESET && resets++ == 0) continue;
         if (r == 0 && size > 0)
-            take_message(runtime, slot, size, now_ns);
+            take_message(hosts, slot, size, now_ns);
         else if (r == EPROTO)
-            slot_kill(runtime, slot, DEATH_NONSENSE,
+            slot_kill(hosts, slot, DEATH_NONSENSE,
                       error_new(ERROR_HOST_CRASHED, "the model process sent a broken message"),
                       now_ns);
         else
-            slot_kill(runtime, slot, DEATH_OWN, NULL, now_ns);
+            slot_kill(hosts, slot, DEATH_OWN, NULL, now_ns);
     }
 }
 
-void slot_check_deadline(struct runtime *runtime, struct slot *slot, int64_t now_ns)
+void slot_check_deadline(struct hosts *hosts, struct slot *slot, int64_t now_ns)
 {
     if (slot->deadline_ns == 0 || now_ns < slot->deadline_ns) return;
     if (slot->state != SLOT_LOADING && slot->state != SLOT_READY) return;
-    slot_kill(runtime, slot, DEATH_TIMEOUT, NULL, now_ns);
+    slot_kill(hosts, slot, DEATH_TIMEOUT, NULL, now_ns);
 }
 
-void slot_sample_memory(struct runtime *runtime, const struct slot *slot, uint64_t *ret_now)
+void slot_sample_memory(struct hosts *hosts, const struct slot *slot, uint64_t *ret_now)
 {
     uint64_t peak = 0;
     *ret_now = 0;
     if (slot->state == SLOT_NONE) return;
     process_memory(&slot->process, ret_now, &peak);
-    runtime->peak_memory_bytes = MAX(runtime->peak_memory_bytes, peak);
+    hosts->peak_memory_bytes = MAX(hosts->peak_memory_bytes, peak);
 }

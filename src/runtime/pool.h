@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pool.h - the inside of a runtime: hosts, the units of work in them, and what becomes of both.
+/* pool.h - the inside of a runtime of hosts: processes, the units of work in them, and what becomes of both.
  *
  * A slot is a place for a host; a unit is one submitted work. A unit is in exactly one place: the free
  * list, a slot, the pending list (it was in a host that died before it began it), or the done list.
@@ -13,6 +13,7 @@
 #ifndef TIDEMILL_RUNTIME_POOL_H
 #define TIDEMILL_RUNTIME_POOL_H
 
+#include "runtime/impl.h"
 #include "runtime/process.h"
 #include "runtime/wire.h"
 
@@ -49,15 +50,14 @@ struct slot {
     tidemill_error *reason; /* of DEATH_NONSENSE and DEATH_LOAD_FAILED */
 };
 
-struct runtime {
+struct hosts {
+    struct runtime base;
     const struct shared_region *region;
     struct buffer open_message, ready_message;
     char program[4096];
     char model[256]; /* for messages */
     bool is_isolated, is_growing, is_opening;
     int timeout_ms, load_timeout_ms;
-    struct model_signature signature;
-    char description[160];
 
     struct slot *slots;
     size_t n_slots;
@@ -87,25 +87,25 @@ void unit_list_push(struct unit_list *list, struct unit *unit);
 void unit_list_push_first(struct unit_list *list, struct unit *unit);
 struct unit *unit_list_pop(struct unit_list *list); /* NULL: empty */
 
-size_t runtime_count(const struct runtime *runtime, enum slot_state state);
+size_t hosts_count(const struct hosts *hosts, enum slot_state state);
 bool slot_is_coming(const struct slot *slot); /* loading, or about to be started or restarted */
 
-void slot_start(struct runtime *runtime, struct slot *slot, int64_t now_ns);
+void slot_start(struct hosts *hosts, struct slot *slot, int64_t now_ns);
 /* Gives a unit to a host that is READY and has room. */
-void slot_give(struct runtime *runtime, struct slot *slot, struct unit *unit, int64_t now_ns);
+void slot_give(struct hosts *hosts, struct slot *slot, struct unit *unit, int64_t now_ns);
 /* Takes what the host has sent. */
-void slot_receive(struct runtime *runtime, struct slot *slot, int64_t now_ns);
-void slot_check_deadline(struct runtime *runtime, struct slot *slot, int64_t now_ns);
+void slot_receive(struct hosts *hosts, struct slot *slot, int64_t now_ns);
+void slot_check_deadline(struct hosts *hosts, struct slot *slot, int64_t now_ns);
 /* Goes on with a host that is DYING: reaps it if it is over, and deals with what it held. */
-void slot_bury(struct runtime *runtime, struct slot *slot, int64_t now_ns);
+void slot_bury(struct hosts *hosts, struct slot *slot, int64_t now_ns);
 /* Kills it; SLOT_DYING from now on. Takes `reason`. */
-void slot_kill(struct runtime *runtime, struct slot *slot, enum death_cause cause,
+void slot_kill(struct hosts *hosts, struct slot *slot, enum death_cause cause,
                tidemill_error *reason, int64_t now_ns);
-void slot_sample_memory(struct runtime *runtime, const struct slot *slot, uint64_t *ret_now);
-/* What is left of a slot when the runtime closes. */
+void slot_sample_memory(struct hosts *hosts, const struct slot *slot, uint64_t *ret_now);
+/* What is left of a slot when the hosts end. */
 void slot_close(struct slot *slot);
 
 /* The first failure stays. Takes `error`. */
-void runtime_fail(struct runtime *runtime, tidemill_error *error);
+void hosts_fail(struct hosts *hosts, tidemill_error *error);
 
 #endif

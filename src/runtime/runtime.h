@@ -42,25 +42,68 @@ const char *precision_name(enum precision precision); /* "fp32" */
 /* Whether `model` names the built-in one that answers with its input, and not a file. */
 bool model_is_echo(const char *model);
 
+/* What --model names: "echo[:...]", an http:// or https:// address, "exec:COMMAND", FILE.gguf, or else
+ * an ONNX file. */
+enum model_kind { MODEL_ONNX, MODEL_ECHO, MODEL_HTTP, MODEL_EXEC, MODEL_LLAMA };
+enum model_kind model_kind(const char *model);
+
 enum batch_dimension { BATCH_DIMENSION_AUTO, BATCH_DIMENSION_FIRST, BATCH_DIMENSION_NONE };
+
+enum http_protocol {
+    PROTOCOL_AUTO, /* by the address */
+    PROTOCOL_OPENAI,
+    PROTOCOL_KSERVE,
+    PROTOCOL_TFSERVING,
+    PROTOCOL_TORCHSERVE,
+    PROTOCOL_JSON
+};
+
+/* How servers are asked. Strings are borrowed. */
+struct http_options {
+    enum http_protocol protocol;
+    int inflight_max;           /* requests under way at a time, >= 1 */
+    int64_t requests_minute;    /* at most; 0: no limit */
+    int64_t tokens_minute;      /* at most, by the answers' own usage; 0: no limit */
+    int retries;                /* of one request, beyond the first try */
+    int64_t patience_ms;        /* how long servers may be unreachable; 0: for ever */
+    const char *key;            /* sent as "Authorization: Bearer KEY"; NULL: none. Never logged */
+    const char *const *headers; /* "Name: value" */
+    size_t n_headers;
+    const char *ca_file; /* PEM certificates that are trusted; NULL: the system's */
+    bool is_insecure;    /* certificates are not verified */
+};
+
+enum llama_task { TASK_AUTO, TASK_CHAT, TASK_COMPLETION, TASK_EMBEDDING, TASK_RERANK };
+
+/* How a GGUF model is run. */
+struct llama_options {
+    int parallel;    /* sequences at a time; 0: auto */
+    int64_t context; /* tokens of KV memory, all sequences together; 0: auto */
+    int gpu_layers;  /* -1: all that fit */
+    uint64_t seed;   /* of the job; records that bring none get one made from it and their number */
+    enum llama_task task;
+    const char *library; /* path of libllama; NULL: look for it */
+};
 
 /* Borrowed strings; valid while the runtime lives. */
 struct runtime_options {
-    const char *model;       /* a path to a .onnx file, or "echo[:option=value,...]" */
+    const char *model;       /* see model_kind */
     const char *onnxruntime; /* path of the library; NULL: look for it */
     const char *provider;    /* "cpu", "cuda", "tensorrt", "openvino", with ":key=value,..." */
     const char *const *output_names; /* outputs wanted, in this order; NULL: all */
     size_t n_output_names;
     enum batch_dimension batch_dimension;
     enum precision precision;
-    int threads;              /* a host's intra-op threads, >= 1 */
-    int instances_max;        /* hosts at most */
-    bool is_growing;          /* start one host and add others while they are the bottleneck */
-    bool is_isolated;         /* processes; false: threads */
-    int timeout_ms;           /* for one call of the model; 0: none */
-    int load_timeout_ms;      /* for loading the model; 0: none */
-    const char *host_program; /* the tidemill binary; NULL: find it */
-    int wake_fd;              /* > 0: readable, it ends runtime_open with ERROR_INTERRUPTED */
+    int threads;                /* a host's intra-op threads, >= 1 */
+    int instances_max;          /* hosts at most */
+    bool is_growing;            /* start one host and add others while they are the bottleneck */
+    bool is_isolated;           /* processes; false: threads */
+    int timeout_ms;             /* for one call of the model; 0: none */
+    int load_timeout_ms;        /* for loading the model; 0: none */
+    const char *host_program;   /* the tidemill binary; NULL: find it */
+    int wake_fd;                /* > 0: readable, it ends runtime_open with ERROR_INTERRUPTED */
+    struct http_options http;   /* of MODEL_HTTP */
+    struct llama_options llama; /* of MODEL_LLAMA */
 };
 
 struct runtime;
@@ -84,21 +127,31 @@ struct work_input {
 };
 
 struct runtime_work {
-    uint64_t id; /* the caller's; comes back from poll */
+    uint64_t id;    /* the caller's; comes back from poll */
+    uint64_t index; /* of its first record in the job: what seeds are made from */
     uint32_t n_rows;
     const struct work_input *inputs; /* n_inputs of the signature; copied by submit */
     size_t output_offset;            /* where the host may write the answer, in the region */
     size_t output_capacity;          /* an answer that does not fit: ERROR_OUTPUT_TOO_LARGE */
 };
 
+/* Tokens, as the model or its server counts them; 0 where it does not. */
+struct token_usage {
+    uint64_t in;     /* of prompts */
+    uint64_t cached; /* of these, taken from a prefix cache */
+    uint64_t out;    /* generated */
+};
+
 struct runtime_done {
     uint64_t id;
-    enum error_code code; /* OK, MODEL_ERROR, OUTPUT_TOO_LARGE, HOST_CRASHED, HOST_TIMEOUT */
-    char message[512];    /* one sentence where code is not OK, e.g. "killed by SIGSEGV" */
-    struct value
-        *values; /* malloc'ed array, caller frees; validated to lie inside the output area */
+    enum error_code
+        code;          /* OK, MODEL_ERROR, OUTPUT_TOO_LARGE, HOST_CRASHED, HOST_TIMEOUT, UPSTREAM */
+    char message[512]; /* one sentence where code is not OK, e.g. "killed by SIGSEGV" */
+    /* malloc'ed array, caller frees. Data lies inside the output area or in the same block */
+    struct value *values;
     size_t n_values;
-    double run_s; /* time inside the model */
+    struct token_usage usage; /* of all tries */
+    double run_s;             /* time inside the model */
 };
 
 size_t runtime_capacity(const struct runtime *runtime); /* units of work it takes at once, now */

@@ -6,6 +6,8 @@
  * is called a batch. Where shapes do not tell, the user does. */
 #include "runtime/model.h"
 
+#include <stdlib.h>
+
 /* The name that dimension 0 of the inputs goes by; false when two inputs disagree. */
 static bool names_agree(const struct model_signature *signature)
 {
@@ -91,5 +93,29 @@ tidemill_error *signature_detect_batch(struct model_signature *signature,
     signature->batch_fixed = 0;
     if (batch_dimension == BATCH_DIMENSION_FIRST) return force(signature);
     if (batch_dimension == BATCH_DIMENSION_AUTO) detect(signature);
+    return NULL;
+}
+
+static tidemill_error *make_json_spec(const char *name, bool is_batched, struct value_spec **ret)
+{
+    struct value_spec *spec = *ret = calloc(1, sizeof *spec);
+    if (spec == NULL) return error_memory();
+    *spec = (struct value_spec){.kind = VALUE_TENSOR,
+                                .type = TENSOR_STRING,
+                                .is_json = true,
+                                .name = strdup(name),
+                                .shape = {.rank = is_batched ? 1 : 0, .dims = {-1}}};
+    if (is_batched) spec->dim_names[0] = strdup("batch");
+    return spec->name == NULL || (is_batched && spec->dim_names[0] == NULL) ? error_memory() : NULL;
+}
+
+tidemill_error *signature_make_json(struct model_signature *signature, const char *input,
+                                    const char *output, bool is_batched)
+{
+    TRY(make_json_spec(input, is_batched, &signature->inputs));
+    signature->n_inputs = 1;
+    TRY(make_json_spec(output, is_batched, &signature->outputs));
+    signature->n_outputs = 1;
+    signature->is_batched = is_batched;
     return NULL;
 }

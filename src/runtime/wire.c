@@ -101,7 +101,9 @@ static void write_spec(const struct value_spec *spec, struct buffer *buffer)
                              .type = spec->type,
                              .key_type = spec->key_type,
                              .rank = spec->shape.rank,
-                             .name_bytes = (uint32_t)strlen(spec->name)};
+                             .name_bytes = (uint32_t)strlen(spec->name),
+                             .is_json = spec->is_json,
+                             .is_optional = spec->is_optional};
     for (int32_t d = 0; d < spec->shape.rank; d++) {
         wire.dims[d] = spec->shape.dims[d];
         if (spec->dim_names[d] != NULL)
@@ -178,6 +180,8 @@ static bool spec_is_sane(const struct wire_spec *spec)
     if (spec->kind > VALUE_MAP || spec->rank < -1 || spec->rank > TENSOR_RANK_MAX) return false;
     if (spec->type >= TENSOR_TYPE_COUNT || spec->key_type >= TENSOR_TYPE_COUNT) return false;
     if (spec->kind == VALUE_TENSOR && spec->type == TENSOR_UNDEFINED) return false;
+    bool is_string = spec->kind == VALUE_TENSOR && spec->type == TENSOR_STRING;
+    if (!is_string && (spec->is_json != 0 || spec->is_optional != 0)) return false;
     for (int32_t d = 0; d < spec->rank; d++)
         if (spec->dims[d] < -1) return false;
     return true;
@@ -191,6 +195,8 @@ static bool read_specs(struct reader *reader, struct value_spec *specs, uint32_t
         specs[i].kind = (enum value_kind)wire[i].kind;
         specs[i].type = (enum tensor_type)wire[i].type;
         specs[i].key_type = (enum tensor_type)wire[i].key_type;
+        specs[i].is_json = wire[i].is_json != 0;
+        specs[i].is_optional = wire[i].is_optional != 0;
         specs[i].shape.rank = wire[i].rank;
         memcpy(specs[i].shape.dims, wire[i].dims, sizeof wire[i].dims);
     }

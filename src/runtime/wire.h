@@ -54,6 +54,7 @@ struct wire_spec {
     int32_t rank;
     int64_t dims[TENSOR_RANK_MAX];
     uint32_t name_bytes;
+    uint32_t is_json, is_optional;
     uint32_t dim_name_bytes[TENSOR_RANK_MAX]; /* 0: no name */
 };
 
@@ -80,7 +81,8 @@ struct wire_input {
 
 struct wire_work {
     struct wire_header header;
-    uint64_t seq; /* from 1 */
+    uint64_t seq;   /* from 1 */
+    uint64_t index; /* of its first record in the job */
     uint32_t n_rows, n_inputs;
     uint64_t output_offset, output_capacity;
     struct wire_input inputs[MODEL_VALUES_MAX]; /* n_inputs are sent */
@@ -93,6 +95,7 @@ struct wire_reply {
     uint32_t n_values;     /* rows of the table */
     uint64_t table_offset; /* in the output area */
     int64_t run_ns;
+    struct token_usage usage;
     char message[512];
 };
 
