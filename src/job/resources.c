@@ -19,6 +19,7 @@ static const struct {
 };
 
 #define LLAMA_SLOTS 512               /* where --parallel is measured: twice what it may become */
+#define BATCH_SLOTS 50000             /* requests that servers take in one batch */
 #define TEXT_BYTES ((size_t)16 << 20) /* of address space for an answer that is text */
 
 static void choose_parallelism(const struct job_spec *spec, const struct io *io,
@@ -56,24 +57,37 @@ static size_t input_area_bytes(const struct job_spec *spec, size_t factor)
 static size_t slots_of_many(const struct job_spec *spec)
 {
     switch (model_kind(spec->model)) {
-    case MODEL_HTTP: return (size_t)spec->inflight_max;
+    case MODEL_HTTP: return spec->via == VIA_BATCH ? BATCH_SLOTS : (size_t)spec->inflight_max;
     case MODEL_LLAMA: return (size_t)(spec->parallel > 0 ? 2 * spec->parallel : LLAMA_SLOTS);
     default: return 0;
     }
 }
 
+/* Servers' answers are in memory of their own; what goes into a batch goes in one by one. */
+static void choose_slots(const struct job_spec *spec, size_t output_bytes, struct resources *r)
+{
+    enum model_kind kind = model_kind(spec->model);
+    r->gather_bytes = r->area_bytes;
+    r->output_bytes = output_bytes;
+    if (kind != MODEL_HTTP && kind != MODEL_LLAMA) return;
+    r->gather_bytes = kind == MODEL_HTTP && spec->via == VIA_LIVE
+                          ? (4 * (size_t)spec->record_bytes_max + 4095) & ~(size_t)4095
+                          : 0;
+    r->output_bytes = kind == MODEL_HTTP ? 0 : MIN(output_bytes, TEXT_BYTES);
+}
+
 /* One region for every chunk's tensors and every slot; pages come as they are touched. */
-static tidemill_error *reserve_region(struct resources *r, size_t output_bytes)
+static tidemill_error *reserve_region(struct resources *r)
 {
     size_t offset = r->n_chunks * r->area_bytes;
-    size_t slot_bytes = r->area_bytes + output_bytes;
+    size_t slot_bytes = r->gather_bytes + r->output_bytes;
     TRY(shared_region_new(offset + r->n_slots * slot_bytes, &r->region));
     for (size_t i = 0; i < r->n_slots; i++, offset += slot_bytes) {
         r->slots[i] = (struct slot){
             .gather_offset = offset,
-            .gather_capacity = r->area_bytes,
-            .output_offset = offset + r->area_bytes,
-            .output_capacity = output_bytes,
+            .gather_capacity = r->gather_bytes,
+            .output_offset = offset + r->gather_bytes,
+            .output_capacity = r->output_bytes,
             .next = i + 1 < r->n_slots ? &r->slots[i + 1] : NULL,
         };
     }
@@ -85,8 +99,8 @@ tidemill_error *resources_reserve(const struct job_spec *spec, const struct io *
 {
     *ret = (struct resources){.region = {.fd = -1}};
     choose_parallelism(spec, io, ret);
-    ret->n_chunks = (size_t)ret->n_workers + 4;
     size_t n_many = slots_of_many(spec);
+    ret->n_chunks = (size_t)ret->n_workers + 4 + n_many / CHUNK_ROWS;
     ret->n_slots = 2 * (size_t)ret->instances_max + 2 * (size_t)ret->n_workers + n_many;
     ret->slots = calloc(ret->n_slots, sizeof *ret->slots);
     ret->chunks = calloc(ret->n_chunks, sizeof *ret->chunks);
@@ -95,8 +109,8 @@ tidemill_error *resources_reserve(const struct job_spec *spec, const struct io *
     for (size_t i = 0; i < COUNT_OF(generosity); i++) {
         error_free(error);
         ret->area_bytes = input_area_bytes(spec, generosity[i].area_factor);
-        error = reserve_region(ret, n_many > 0 ? MIN(generosity[i].output_bytes, TEXT_BYTES)
-                                               : generosity[i].output_bytes);
+        choose_slots(spec, generosity[i].output_bytes, ret);
+        error = reserve_region(ret);
         if (error == NULL) return NULL;
     }
     return error_context(error, "a smaller --max-record-bytes needs less");

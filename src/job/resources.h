@@ -10,11 +10,12 @@
 #define CHUNK_BYTES ((size_t)2 << 20)
 
 struct resources {
-    int n_workers;         /* threads that decode and encode */
-    int instances_max;     /* model processes */
-    int threads;           /* of each of them */
-    uint64_t memory_bytes; /* for all model processes together; 0: not known */
-    size_t area_bytes;     /* of address space for one chunk's tensors */
+    int n_workers;                     /* threads that decode and encode */
+    int instances_max;                 /* model processes */
+    int threads;                       /* of each of them */
+    uint64_t memory_bytes;             /* for all model processes together; 0: not known */
+    size_t area_bytes;                 /* of address space for one chunk's tensors */
+    size_t gather_bytes, output_bytes; /* of a slot */
     struct shared_region region;
     struct slot *slots; /* a list, and an array of n_slots */
     size_t n_slots;
