@@ -222,10 +222,23 @@ static tidemill_error *check_price(struct job_spec *spec)
     return NULL;
 }
 
+/* What only some models understand is not left out in silence where it would change an answer. */
+static tidemill_error *check_kind(const struct job_spec *spec)
+{
+    enum model_kind kind = model_kind(spec->model);
+    if (spec->precision != PRECISION_FP32 && kind != MODEL_ONNX)
+        return error_new(ERROR_USAGE, "--precision is for ONNX models; %s has its own",
+                         spec->model);
+    if (spec->via == VIA_BATCH && kind != MODEL_HTTP)
+        return error_new(ERROR_USAGE, "--via batch needs a server: --model http://HOST:PORT/...");
+    return NULL;
+}
+
 tidemill_error *job_spec_check(struct job_spec *spec, const struct io *io)
 {
     if (spec->model == NULL || spec->model[0] == '\0')
         return error_new(ERROR_USAGE, "no model: name one with --model FILE");
+    TRY(check_kind(spec));
     TRY(check_output(spec, io));
     if (!spec->is_retry) TRY(check_inputs(spec, io));
     TRY(check_overlap(spec, io));
