@@ -28,7 +28,6 @@ void cli_print_options(struct buffer *out);
 /* What a person sees of a run. */
 struct progress_view {
     bool is_terminal, is_json, is_quiet;
-    double price_usd_hour;
     double told_s; /* when the last plain line was written */
     uint64_t lines;
 };

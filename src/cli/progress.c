@@ -2,8 +2,6 @@
 /* progress.c - a bar on a terminal, a plain line every 10 seconds elsewhere, nothing when quiet. */
 #include "cli/cli.h"
 
-#include "cost/cost.h"
-
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -17,7 +15,6 @@ void progress_view_init(struct progress_view *view, const struct job_spec *spec)
     *view = (struct progress_view){
         .is_json = spec->log_format == LOG_FORMAT_JSON,
         .is_quiet = spec->is_quiet,
-        .price_usd_hour = spec->price_usd_hour,
     };
     view->is_terminal = !view->is_json && isatty(STDERR_FILENO) != 0;
 }
@@ -42,11 +39,12 @@ static void append_bar(struct buffer *out, double share)
     buffer_printf(out, "] %3.0f%%  ", share * 100);
 }
 
-static void append_numbers(struct buffer *out, const struct progress_view *view,
-                           const struct job_progress *progress)
+static void append_numbers(struct buffer *out, const struct job_progress *progress)
 {
     buffer_printf(out, "%llu rows, %.0f rows/s, ", (unsigned long long)progress->records_done,
                   progress->rate_rows_s);
+    if (progress->counts.tokens.in + progress->counts.tokens.out > 0)
+        buffer_printf(out, "%.0f tokens/s, ", progress->rate_tokens_s);
     if (progress->batch > 0) buffer_printf(out, "batch %u, ", progress->batch);
     buffer_printf(out, "%llu errors", (unsigned long long)progress->counts.failed);
     if (progress->left_s >= 0) {
@@ -54,18 +52,16 @@ static void append_numbers(struct buffer *out, const struct progress_view *view,
         append_time(out, progress->left_s);
         buffer_text(out, " left");
     }
-    if (view->price_usd_hour > 0)
-        buffer_printf(out, ", %.4f USD",
-                      cost_machine_usd(progress->elapsed_s, view->price_usd_hour));
+    if (progress->cost_usd >= 0) buffer_printf(out, ", %.4f USD", progress->cost_usd);
 }
 
-static void show_status(struct progress_view *view, const struct job_progress *progress)
+static void show_status(const struct job_progress *progress)
 {
     struct buffer line = {0};
     struct winsize window = {.ws_col = 80};
     ioctl(STDERR_FILENO, TIOCGWINSZ, &window);
     if (progress->share_done >= 0 && window.ws_col >= 100) append_bar(&line, progress->share_done);
-    append_numbers(&line, view, progress);
+    append_numbers(&line, progress);
     if (window.ws_col > 1 && line.size >= window.ws_col) line.size = window.ws_col - 1u;
     buffer_byte(&line, '\0');
     if (!line.is_failed) log_status(line.data);
@@ -77,7 +73,7 @@ static void show_line(struct progress_view *view, const struct job_progress *pro
     struct buffer line = {0};
     if (progress->elapsed_s - view->told_s < PLAIN_LINE_S) return;
     view->told_s = progress->elapsed_s;
-    append_numbers(&line, view, progress);
+    append_numbers(&line, progress);
     if (progress->share_done >= 0)
         buffer_printf(&line, ", %.0f%% done", progress->share_done * 100);
     buffer_byte(&line, '\0');
@@ -90,7 +86,7 @@ void progress_view_show(void *context, const struct job_progress *progress)
     struct progress_view *view = context;
     if (view->is_quiet) return;
     if (view->is_terminal)
-        show_status(view, progress);
+        show_status(progress);
     else
         show_line(view, progress);
 }

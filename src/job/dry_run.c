@@ -11,6 +11,7 @@
 /* Microbatches of the first chunk that are run, spread over its plan. */
 #define SAMPLES_MAX 8
 #define SAMPLE_S_MAX 2.0
+#define BYTES_A_TOKEN 4
 
 struct forecast {
     const struct dry_run_config *config;
@@ -76,6 +77,15 @@ static void count_records(const struct chunk *chunk, struct job_forecast *ret)
     }
 }
 
+/* English text has about four bytes a token; the JSON around it is counted as well. */
+static double guess_tokens(const struct microbatch *mb)
+{
+    double bytes = 0;
+    for (uint32_t r = 0; r < mb->n_rows; r++)
+        bytes += (double)mb->chunk->records[mb->rows[r]].decoded.inputs[0].bytes;
+    return bytes / BYTES_A_TOKEN;
+}
+
 static tidemill_error *plan_one(struct forecast *forecast, bool is_first)
 {
     const struct dry_run_config *config = forecast->config;
@@ -85,6 +95,7 @@ static tidemill_error *plan_one(struct forecast *forecast, bool is_first)
     TRY(chunk_plan(chunk, signature, config->limits));
     if (is_first) TRY(measure_units(forecast));
     for (struct microbatch *mb = chunk->microbatches; mb != NULL; mb = mb->next_in_chunk) {
+        if (signature->inputs[0].is_json) forecast->ret->tokens_in += guess_tokens(mb);
         forecast->units += units_of(mb, config->limits);
         forecast->ret->run_rows += mb->n_rows;
         forecast->ret->calls++;

@@ -51,7 +51,8 @@ struct engine {
     double started_s, observed_s;
     uint64_t n_left_behind; /* records of this run's chunks that were all released */
     double rate_rows_s;
-    uint64_t rate_records;
+    double rate_tokens_s;
+    uint64_t rate_records, rate_tokens;
     double rate_s;
     double share_read, share_start;
 };
@@ -391,6 +392,7 @@ static tidemill_error *take_answer(struct engine *engine, struct runtime_done *d
 {
     struct microbatch *mb = (struct microbatch *)(uintptr_t)done->id;
     engine->n_in_flight--;
+    sink_add_tokens(engine->config.sink, &done->usage);
     mb->values = done->values;
     mb->n_values = done->n_values;
     if (done->code == ERROR_OK) {
@@ -507,6 +509,31 @@ static void count_finished(const struct engine *engine, struct job_progress *ret
         engine->share_read < 0 ? -1 : engine->share_start + share_this_run * share_finished;
 }
 
+/* Over the last two seconds or more. */
+static void measure_rates(struct engine *engine, double now_s, struct job_progress *progress)
+{
+    uint64_t tokens = progress->counts.tokens.in + progress->counts.tokens.out;
+    double span_s = MAX(now_s - engine->rate_s, 1e-3);
+    if (span_s >= 2 || engine->rate_rows_s == 0) {
+        engine->rate_rows_s = (double)(progress->records_this_run - engine->rate_records) / span_s;
+        engine->rate_tokens_s = (double)(tokens - engine->rate_tokens) / span_s;
+        engine->rate_records = progress->records_this_run;
+        engine->rate_tokens = tokens;
+        engine->rate_s = now_s;
+    }
+    progress->rate_rows_s = engine->rate_rows_s;
+    progress->rate_tokens_s = engine->rate_tokens_s;
+}
+
+static double cost_so_far(const struct engine *engine, const struct job_counts *counts)
+{
+    struct job_cost cost = job_cost_prices(engine->config.spec);
+    double wall_s, cpu_s;
+    sink_times(engine->config.sink, &wall_s, &cpu_s);
+    job_cost_fill(&cost, wall_s, counts);
+    return job_cost_has_price(&cost) ? cost.usd : -1;
+}
+
 static void observe(struct engine *engine)
 {
     const struct job_observer *observer = engine->config.observer;
@@ -520,17 +547,10 @@ static void observe(struct engine *engine)
         .batch = engine->config.limits.is_padded ? 0 : engine->config.limits.rows_max,
         .elapsed_s = now_s - engine->started_s,
         .left_s = -1,
-        .cost_usd = -1,
     };
+    progress.cost_usd = cost_so_far(engine, &progress.counts);
     count_finished(engine, &progress);
-    if (now_s - engine->rate_s >= 2 || engine->rate_rows_s == 0) {
-        double span_s = now_s - engine->rate_s;
-        engine->rate_rows_s =
-            (double)(progress.records_this_run - engine->rate_records) / MAX(span_s, 1e-3);
-        engine->rate_records = progress.records_this_run;
-        engine->rate_s = now_s;
-    }
-    progress.rate_rows_s = engine->rate_rows_s;
+    measure_rates(engine, now_s, &progress);
     double share_this_run = progress.share_done - engine->share_start;
     if (progress.share_done >= 0 && share_this_run > 0.001)
         progress.left_s = progress.elapsed_s / share_this_run * (1 - progress.share_done);
@@ -613,6 +633,8 @@ static tidemill_error *build(struct engine *engine, const struct engine_config *
     engine->ready_last = &engine->ready;
     engine->observed_s = engine->rate_s = engine->started_s;
     engine->share_read = engine->share_start = share_before(config);
+    struct token_usage before = sink_counts(config->sink).tokens;
+    engine->rate_tokens = before.in + before.out;
     pthread_mutex_init(&engine->mutex, NULL);
     engine->free_chunks = queue_new(n_chunks);
     engine->decoded = queue_new(n_chunks);

@@ -17,9 +17,10 @@ struct job_counts {
     uint64_t records; /* written: answered or failed */
     uint64_t ok;
     uint64_t failed;
-    uint64_t duplicates; /* of the failed: because of an id seen before */
-    uint64_t reused;     /* took over what came of an earlier record with the same input */
-    uint64_t cached;     /* took over an answer of another job */
+    uint64_t duplicates;       /* of the failed: because of an id seen before */
+    uint64_t reused;           /* took over what came of an earlier record with the same input */
+    uint64_t cached;           /* took over an answer of another job */
+    struct token_usage tokens; /* that calls of the model took, as it or its server counts them */
 };
 
 /* What a run knows of itself at a moment. Rates and times are of this run alone. */
@@ -29,11 +30,26 @@ struct job_progress {
     uint64_t records_this_run; /* the same, of this run */
     uint32_t batch;            /* 0: counted in tokens */
     double elapsed_s;
-    double rate_rows_s; /* over the last seconds */
-    double share_done;  /* of the input, 0..1; negative: not known */
-    double left_s;      /* negative: not known */
-    double cost_usd;    /* negative: no price */
+    double rate_rows_s, rate_tokens_s; /* over the last seconds */
+    double share_done;                 /* of the input, 0..1; negative: not known */
+    double left_s;                     /* negative: not known */
+    double cost_usd;                   /* of all runs so far; negative: no price */
 };
+
+/* Prices are 0 where none was given. */
+struct job_cost {
+    double price_usd_hour, price_usd_in, price_usd_out; /* an hour; a million tokens */
+    double machine_usd, tokens_usd;
+    double usd, usd_per_million; /* both together; for a million records */
+    double saved_usd; /* what answers that did not run would have cost in tokens, about */
+};
+
+/* Whether there is anything to reckon with. */
+bool job_cost_has_price(const struct job_cost *cost);
+/* Prices as the spec gives them, the rest 0. */
+struct job_cost job_cost_prices(const struct job_spec *spec);
+/* Fills what `wall_s` and the counts cost. */
+void job_cost_fill(struct job_cost *cost, double wall_s, const struct job_counts *counts);
 
 struct job_summary {
     struct job_counts counts;
@@ -56,8 +72,7 @@ struct job_summary {
     int instances, threads, restarts;
     const char *precision;      /* "fp32", ... */
     struct deviation deviation; /* of a lower precision, when this run measured it */
-    double price_usd_hour;      /* 0: none given */
-    double cost_usd, cost_usd_per_million;
+    struct job_cost cost;
     const char *output, *errors; /* borrowed from the spec */
     char runtime[128];
 };
@@ -73,8 +88,9 @@ struct job_forecast {
     double wall_s;  /* with all of them at once */
     const char *precision;
     struct deviation
-        deviation; /* of a lower precision; over --max-deviation there is an error instead */
-    double price_usd_hour, cost_usd, cost_usd_per_million; /* 0: no price given */
+        deviation;    /* of a lower precision; over --max-deviation there is an error instead */
+    double tokens_in; /* a guess from the bytes that would run, where a model takes JSON; else 0 */
+    struct job_cost cost;
 };
 
 /* What the caller sees of a run; every function may be NULL. Called from the thread that runs. */

@@ -11,6 +11,7 @@
  *      "dedup":false,"first_chunk":"<digest>","decoder":"x=x\nid=id"}
  *     {"type":"attempt","record":17}                        not synced; only in careful mode
  *     {"type":"commit","ok":..,"failed":..,"duplicates":..,"reused":..,"cached":..,
+ *      "tokens":[in,cached,out],                             absent in older journals: none
  *      "chunk":[file,offset,line,index],"done_in_chunk":..,
  *      "output":[file_bytes,plain_bytes,"tail in base64"],"errors":[..],"wall_s":..,"cpu_s":..}
  *     {"type":"final","output_bytes":..,"errors_bytes":..}  everything is complete and synced
@@ -183,11 +184,14 @@ static bool read_commit(yyjson_val *frame, struct journal_state *state)
 {
     struct journal_commit *commit = &state->commit;
     yyjson_val *chunk = yyjson_obj_get(frame, "chunk");
+    yyjson_val *tokens = yyjson_obj_get(frame, "tokens");
     commit->counts.ok = number(frame, "ok");
     commit->counts.failed = number(frame, "failed");
     commit->counts.duplicates = number(frame, "duplicates");
     commit->counts.reused = number(frame, "reused");
     commit->counts.cached = number(frame, "cached");
+    commit->counts.tokens = (struct token_usage){
+        .in = element(tokens, 0), .cached = element(tokens, 1), .out = element(tokens, 2)};
     commit->counts.records = commit->counts.ok + commit->counts.failed;
     commit->chunk = (struct source_position){
         .file = (uint32_t)element(chunk, 0),
@@ -637,9 +641,11 @@ tidemill_error *journal_append_commit(struct journal *journal, const struct jour
     buffer_printf(json,
                   "{\"type\":\"commit\",\"ok\":%" PRIu64 ",\"failed\":%" PRIu64
                   ",\"duplicates\":%" PRIu64 ",\"reused\":%" PRIu64 ",\"cached\":%" PRIu64
-                  ",\"chunk\":[%u,%" PRIu64 ",%" PRIu64 ",%" PRIu64 "],\"done_in_chunk\":%" PRIu64,
+                  ",\"tokens\":[%" PRIu64 ",%" PRIu64 ",%" PRIu64 "],\"chunk\":[%u,%" PRIu64
+                  ",%" PRIu64 ",%" PRIu64 "],\"done_in_chunk\":%" PRIu64,
                   commit->counts.ok, commit->counts.failed, commit->counts.duplicates,
-                  commit->counts.reused, commit->counts.cached, commit->chunk.file,
+                  commit->counts.reused, commit->counts.cached, commit->counts.tokens.in,
+                  commit->counts.tokens.cached, commit->counts.tokens.out, commit->chunk.file,
                   commit->chunk.offset, commit->chunk.line, commit->chunk.index,
                   commit->done_in_chunk);
     append_spool(json, "output", &commit->output);

@@ -148,6 +148,9 @@ static tidemill_error *merge(struct retry *retry, const struct job_summary *sub)
     commit.counts.failed = n_carried + sub->counts.failed;
     commit.counts.ok = commit.counts.records - commit.counts.failed;
     commit.counts.duplicates = MIN(commit.counts.duplicates, n_carried) + sub->counts.duplicates;
+    commit.counts.tokens.in += sub->counts.tokens.in;
+    commit.counts.tokens.cached += sub->counts.tokens.cached;
+    commit.counts.tokens.out += sub->counts.tokens.out;
     commit.wall_s += sub->wall_s;
     commit.cpu_s += sub->cpu_s;
     TRY(journal_open(retry->io, retry->journal_path, &retry->state, NULL, &journal));
@@ -156,6 +159,7 @@ static tidemill_error *merge(struct retry *retry, const struct job_summary *sub)
     if (error == NULL) error = sink_publish_again(retry->io, retry->spec, journal, &final);
     journal_close(journal);
     retry->summary->counts = commit.counts;
+    retry->summary->counts.tokens = sub->counts.tokens; /* as its times are, the retry's */
     return error;
 }
 

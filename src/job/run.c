@@ -11,8 +11,6 @@
 #include "job/paths.h"
 #include "job/run_parts.h"
 
-#include "cost/cost.h"
-
 #include <stdlib.h>
 
 /* So many runs in a row that died before their first commit: something here kills them. */
@@ -265,6 +263,17 @@ static tidemill_error *run_to_end(struct run *run)
 
 /* --- a forecast --------------------------------------------------------------------------------------------- */
 
+/* What a model will generate is not known before it does. */
+static void fill_forecast_cost(const struct run *run, struct job_forecast *ret)
+{
+    struct job_counts counts = {.records = ret->records,
+                                .reused = ret->reused,
+                                .cached = ret->cached,
+                                .tokens = {.in = (uint64_t)ret->tokens_in}};
+    ret->cost = job_cost_prices(run->spec);
+    job_cost_fill(&ret->cost, ret->wall_s, &counts);
+}
+
 static tidemill_error *run_dry(struct run *run, struct job_forecast *ret)
 {
     struct reuse_config reuse;
@@ -283,9 +292,7 @@ static tidemill_error *run_dry(struct run *run, struct job_forecast *ret)
     TRY(dry_run(&config, ret));
     ret->precision = precision_name((enum precision)run->spec->precision);
     ret->deviation = run->deviation;
-    ret->price_usd_hour = run->spec->price_usd_hour;
-    ret->cost_usd = cost_machine_usd(ret->wall_s, ret->price_usd_hour);
-    ret->cost_usd_per_million = cost_per_million_usd(ret->cost_usd, ret->records);
+    fill_forecast_cost(run, ret);
     return NULL;
 }
 
@@ -355,7 +362,7 @@ tidemill_error *job_run(const struct job_spec *spec, const struct io *io,
     run.summary = summary;
     *summary = (struct job_summary){.output = spec->output,
                                     .errors = spec->errors,
-                                    .price_usd_hour = spec->price_usd_hour,
+                                    .cost = job_cost_prices(spec),
                                     .precision = precision_name((enum precision)spec->precision)};
     run_tell_tuned(summary, &run.plan);
     tidemill_error *error = run_to_end(&run);

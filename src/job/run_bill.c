@@ -3,21 +3,12 @@
 #include "job/machine.h"
 #include "job/run_parts.h"
 
-#include "cost/cost.h"
-
 #include <stdio.h>
 
 void run_tell_tuned(struct job_summary *summary, const struct journal_plan *plan)
 {
     summary->batch_from = tuned_from_name(plan->batch_from);
     summary->parallel_from = tuned_from_name(plan->parallel_from);
-}
-
-static void fill_costs(struct job_summary *summary)
-{
-    summary->cost_usd = cost_machine_usd(summary->wall_s, summary->price_usd_hour);
-    summary->cost_usd_per_million =
-        cost_per_million_usd(summary->cost_usd, summary->counts.records);
 }
 
 static void fill_runtime(struct run *run)
@@ -60,5 +51,5 @@ void run_fill_summary(struct run *run)
     }
     if (summary->run_wall_s > 0)
         summary->rate_rows_s = (double)summary->records_this_run / summary->run_wall_s;
-    fill_costs(summary);
+    job_cost_fill(&summary->cost, summary->wall_s, &summary->counts);
 }

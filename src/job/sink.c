@@ -38,6 +38,7 @@ struct sink {
     int64_t commit_due_ns;
     int64_t interval_ms;
     bool has_news;
+    bool has_paid; /* tokens since the last commit; guarded by the mutex */
 };
 
 /* --- opening -------------------------------------------------------------------------------------- */
@@ -262,6 +263,16 @@ void sink_add_host_cpu(struct sink *sink, double cpu_s)
     pthread_mutex_unlock(&sink->mutex);
 }
 
+void sink_add_tokens(struct sink *sink, const struct token_usage *usage)
+{
+    pthread_mutex_lock(&sink->mutex);
+    sink->counts.tokens.in += usage->in;
+    sink->counts.tokens.cached += usage->cached;
+    sink->counts.tokens.out += usage->out;
+    sink->has_paid |= usage->in > 0 || usage->out > 0;
+    pthread_mutex_unlock(&sink->mutex);
+}
+
 void sink_times(const struct sink *sink, double *ret_wall_s, double *ret_cpu_s)
 {
     *ret_wall_s = sink->earlier_wall_s + clock_now_s() - sink->started_s;
@@ -273,10 +284,20 @@ static tidemill_error *append_commit(struct sink *sink, struct journal_commit *c
 {
     pthread_mutex_lock(&sink->mutex);
     commit->counts = sink->counts;
+    sink->has_paid = false;
     sink_times(sink, &commit->wall_s, &commit->cpu_s);
     tidemill_error *error = journal_append_commit(sink->config.journal, commit);
     pthread_mutex_unlock(&sink->mutex);
     return error;
+}
+
+/* Answers that are kept but not yet written out were paid for: the bill is kept with them. */
+static bool is_bill_due(struct sink *sink)
+{
+    pthread_mutex_lock(&sink->mutex);
+    bool is_due = sink->has_paid && sink->config.reuse != NULL;
+    pthread_mutex_unlock(&sink->mutex);
+    return is_due;
 }
 
 tidemill_error *sink_commit(struct sink *sink)
@@ -287,7 +308,7 @@ tidemill_error *sink_commit(struct sink *sink)
     sink->commit_due_ns = clock_now_ns() + sink->interval_ms * 1000000;
     /* also when nothing was written: behind a record that is still awaited others may be answered */
     if (sink->config.reuse != NULL) TRY(answers_flush(sink->config.reuse->answers, is_durable));
-    if (!sink->has_news) return NULL;
+    if (!sink->has_news && !is_bill_due(sink)) return NULL;
     TRY(spool_checkpoint(sink->output, is_durable, &commit.output));
     if (sink->errors != NULL) TRY(spool_checkpoint(sink->errors, is_durable, &commit.errors));
     if (is_durable) TRY(append_commit(sink, &commit));

@@ -22,6 +22,29 @@ static const char *from_text(const char *name)
     return name != NULL ? name : "default";
 }
 
+static void json_tokens(const struct token_usage *tokens, struct buffer *out)
+{
+    buffer_printf(
+        out, ",\"tokens_in\":%" PRIu64 ",\"tokens_cached\":%" PRIu64 ",\"tokens_out\":%" PRIu64,
+        tokens->in, tokens->cached, tokens->out);
+}
+
+/* A price that was not given is not there. */
+static void json_cost(const struct job_cost *cost, struct buffer *out)
+{
+    if (!job_cost_has_price(cost)) return;
+    if (cost->price_usd_hour > 0)
+        buffer_printf(out, ",\"price_usd_hour\":%g", cost->price_usd_hour);
+    if (cost->price_usd_in > 0 || cost->price_usd_out > 0)
+        buffer_printf(out,
+                      ",\"price_usd_in\":%g,\"price_usd_out\":%g,\"cost_machine_usd\":%.9g,"
+                      "\"cost_tokens_usd\":%.9g,\"saved_usd\":%.9g",
+                      cost->price_usd_in, cost->price_usd_out, cost->machine_usd, cost->tokens_usd,
+                      cost->saved_usd);
+    buffer_printf(out, ",\"cost_usd\":%.9g,\"cost_usd_per_million\":%.9g", cost->usd,
+                  cost->usd_per_million);
+}
+
 void job_summary_json(const struct job_summary *summary, struct buffer *out)
 {
     const struct job_counts *counts = &summary->counts;
@@ -48,9 +71,8 @@ void job_summary_json(const struct job_summary *summary, struct buffer *out)
                   summary->run_rows, summary->tokens, summary->padded_tokens);
     buffer_printf(out, ",\"peak_memory_bytes\":%" PRIu64 ",\"peak_host_memory_bytes\":%" PRIu64,
                   summary->peak_memory_bytes, summary->peak_host_memory_bytes);
-    if (summary->price_usd_hour > 0)
-        buffer_printf(out, ",\"price_usd_hour\":%g,\"cost_usd\":%.9g,\"cost_usd_per_million\":%.9g",
-                      summary->price_usd_hour, summary->cost_usd, summary->cost_usd_per_million);
+    json_tokens(&counts->tokens, out);
+    json_cost(&summary->cost, out);
     json_text(out, "precision", summary->precision);
     buffer_text(out, ",\"deviation\":");
     deviation_json(&summary->deviation, out);
@@ -72,15 +94,46 @@ static void text_padding(uint64_t tokens, uint64_t padded_tokens, struct buffer 
                   100 * (1 - (double)tokens / (double)padded_tokens), padded_tokens);
 }
 
-static void text_cost(const char *about, double usd, double usd_hour, double usd_per_million,
+static void text_cost(const char *about, const struct job_cost *cost, bool has_tokens,
                       struct buffer *out)
 {
-    if (usd_hour > 0)
-        buffer_printf(
-            out, "cost         %s%.3g USD at %g USD an hour: %.3g USD per million predictions\n",
-            about, usd, usd_hour, usd_per_million);
-    else
-        buffer_text(out, "cost         give --price USD-AN-HOUR or an instance type to see it\n");
+    bool is_by_token = cost->price_usd_in > 0 || cost->price_usd_out > 0;
+    if (!job_cost_has_price(cost)) {
+        buffer_printf(out, "cost         give %s to see it\n",
+                      has_tokens ? "--price-in and --price-out, USD for a million tokens,"
+                                 : "--price USD-AN-HOUR or an instance type");
+        return;
+    }
+    buffer_printf(out, "cost         %s%.3g USD", about, cost->usd);
+    if (is_by_token)
+        buffer_printf(out, " (machine %.3g + tokens %.3g)", cost->machine_usd, cost->tokens_usd);
+    if (cost->price_usd_hour > 0) buffer_printf(out, " at %g USD an hour", cost->price_usd_hour);
+    buffer_printf(out, ": %.3g USD per million predictions\n", cost->usd_per_million);
+}
+
+/* 1234567 -> "1,234,567" */
+static void text_count(struct buffer *out, uint64_t count)
+{
+    char digits[24];
+    int n = snprintf(digits, sizeof digits, "%" PRIu64, count);
+    for (int i = 0; i < n; i++) {
+        if (i > 0 && (n - i) % 3 == 0) buffer_byte(out, ',');
+        buffer_byte(out, digits[i]);
+    }
+}
+
+static void text_tokens(const struct token_usage *tokens, struct buffer *out)
+{
+    if (tokens->in + tokens->out == 0) return;
+    buffer_text(out, "tokens       ");
+    text_count(out, tokens->in);
+    buffer_text(out, " in");
+    if (tokens->cached > 0 && tokens->in > 0)
+        buffer_printf(out, " (%.0f%% cached)",
+                      100 * (double)MIN(tokens->cached, tokens->in) / (double)tokens->in);
+    buffer_text(out, ", ");
+    text_count(out, tokens->out);
+    buffer_text(out, " out\n");
 }
 
 static void text_work(const struct job_summary *summary, struct buffer *out)
@@ -112,6 +165,11 @@ static void text_savings(const struct job_summary *summary, struct buffer *out)
                       "paid once    %" PRIu64 " of %" PRIu64 " records did not run: %" PRIu64
                       " equal to an earlier one, %" PRIu64 " from the cache\n",
                       n_saved, counts->records, counts->reused, counts->cached);
+    if (n_saved > 0 && summary->cost.saved_usd > 0) {
+        buffer_text(out, "saved        ");
+        text_count(out, n_saved);
+        buffer_printf(out, " answers, about %.3g USD of tokens\n", summary->cost.saved_usd);
+    }
     text_padding(summary->tokens, summary->padded_tokens, out);
 }
 
@@ -139,11 +197,13 @@ static void text_model(const struct job_summary *summary, struct buffer *out)
 
 void job_summary_text(const struct job_summary *summary, struct buffer *out)
 {
+    const struct token_usage *tokens = &summary->counts.tokens;
     text_work(summary, out);
+    text_tokens(tokens, out);
     text_savings(summary, out);
     text_model(summary, out);
     deviation_text(&summary->deviation, summary->precision, out);
-    text_cost("", summary->cost_usd, summary->price_usd_hour, summary->cost_usd_per_million, out);
+    text_cost("", &summary->cost, tokens->in + tokens->out > 0, out);
 }
 
 /* --- forecasts -------------------------------------------------------------------------------------- */
@@ -161,10 +221,19 @@ void job_forecast_json(const struct job_forecast *forecast, struct buffer *out)
     json_text(out, "precision", forecast->precision);
     buffer_text(out, ",\"deviation\":");
     deviation_json(&forecast->deviation, out);
-    if (forecast->price_usd_hour > 0)
-        buffer_printf(out, ",\"price_usd_hour\":%g,\"cost_usd\":%.9g,\"cost_usd_per_million\":%.9g",
-                      forecast->price_usd_hour, forecast->cost_usd, forecast->cost_usd_per_million);
+    if (forecast->tokens_in > 0) buffer_printf(out, ",\"tokens_in\":%.0f", forecast->tokens_in);
+    json_cost(&forecast->cost, out);
     buffer_text(out, "}\n");
+}
+
+static void text_forecast_cost(const struct job_forecast *forecast, struct buffer *out)
+{
+    if (forecast->tokens_in > 0)
+        buffer_printf(out, "tokens       about %.3g in, by the bytes; out is not known\n",
+                      forecast->tokens_in);
+    bool is_by_token = forecast->tokens_in > 0 && forecast->cost.price_usd_out > 0;
+    text_cost(is_by_token ? "at least about " : "about ", &forecast->cost, forecast->tokens_in > 0,
+              out);
 }
 
 void job_forecast_text(const struct job_forecast *forecast, struct buffer *out)
@@ -179,6 +248,5 @@ void job_forecast_text(const struct job_forecast *forecast, struct buffer *out)
     buffer_printf(out, "time         about %.3g s, with %d model process%s at once\n",
                   forecast->wall_s, forecast->instances, forecast->instances == 1 ? "" : "es");
     deviation_text(&forecast->deviation, forecast->precision, out);
-    text_cost("about ", forecast->cost_usd, forecast->price_usd_hour,
-              forecast->cost_usd_per_million, out);
+    text_forecast_cost(forecast, out);
 }

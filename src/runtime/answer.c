@@ -12,6 +12,7 @@ void answer_begin(struct answer *answer, unsigned char *base, size_t capacity)
     answer->capacity = capacity;
     answer->used = 0;
     answer->n_values = 0;
+    answer->usage = (struct token_usage){0};
 }
 
 tidemill_error *answer_place(struct answer *answer, size_t bytes, unsigned char **ret)

@@ -16,6 +16,7 @@ struct answer {
     size_t used;
     struct wire_value *values;
     size_t n_values, values_capacity;
+    struct token_usage usage; /* what the model says the call took */
 };
 
 void answer_begin(struct answer *answer, unsigned char *base, size_t capacity);

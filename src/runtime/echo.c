@@ -6,10 +6,13 @@
  *     echo:width=4,type=int64,latency_us=50  x int64 [batch, 4], 50 us a call
  *
  *     echo:json=1                            record and response: JSON text, whatever it is
+ *     echo:json=1,usage=1                    counts words as tokens: half of a text's are cached
+ *     echo:json=1,serial=1                   answers 1, 2, 3, ..., whatever it is asked
  *
  * An option `..._on=V` acts when the first element of some row equals V. */
 #include "runtime/model.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -20,6 +23,7 @@
 
 #define WIDTH_MAX (1 << 24)
 #define OOM_BYTES_MAX ((size_t)2 << 30)
+#define SERIAL_BYTES_MAX 32 /* of a number as a packed string */
 
 enum option {
     OPTION_WIDTH,
@@ -37,6 +41,8 @@ enum option {
     OPTION_LOAD_FAIL,
     OPTION_FIXED,
     OPTION_JSON,
+    OPTION_USAGE,
+    OPTION_SERIAL,
     OPTION_COUNT
 };
 
@@ -59,6 +65,8 @@ static const struct {
     [OPTION_LOAD_FAIL] = {"load_fail", 0, 1},
     [OPTION_FIXED] = {"fixed", 1, 1 << 20},
     [OPTION_JSON] = {"json", 0, 1},
+    [OPTION_USAGE] = {"usage", 0, 1},
+    [OPTION_SERIAL] = {"serial", 0, 1},
 };
 
 struct echo {
@@ -66,6 +74,7 @@ struct echo {
     bool is_set[OPTION_COUNT];
     double value[OPTION_COUNT];
     enum tensor_type type;
+    uint64_t n_answered; /* rows */
     atomic_bool is_cancelled;
 };
 
@@ -140,8 +149,10 @@ static tidemill_error *make_spec(struct echo *echo, const char *name, struct val
 static tidemill_error *make_signature(struct echo *echo, const struct model_options *options)
 {
     struct model_signature *signature = &echo->model.signature;
-    if (echo->value[OPTION_JSON] != 0)
-        return signature_make_json(signature, "record", "response", true);
+    bool is_json = echo->value[OPTION_JSON] != 0;
+    if (!is_json && (echo->value[OPTION_USAGE] != 0 || echo->value[OPTION_SERIAL] != 0))
+        return error_new(ERROR_MODEL_LOAD, "echo: usage and serial are for json=1");
+    if (is_json) return signature_make_json(signature, "record", "response", true);
     signature->inputs = calloc(1, sizeof *signature->inputs);
     signature->outputs = calloc(1, sizeof *signature->outputs);
     if (signature->inputs == NULL || signature->outputs == NULL) return error_memory();
@@ -286,6 +297,46 @@ static tidemill_error *answer_rows(struct echo *echo, const struct model_input *
     return NULL;
 }
 
+/* Words are tokens here, of the question as of the answer. `data` are packed strings. */
+static struct token_usage count_words(const unsigned char *data, size_t bytes)
+{
+    uint64_t n = 0;
+    for (size_t at = 0; bytes - at >= sizeof(uint32_t);) {
+        uint32_t size;
+        bool is_inside = false;
+        memcpy(&size, data + at, sizeof size);
+        at += sizeof size;
+        size_t end = at + MIN((size_t)size, bytes - at);
+        for (; at < end; at++) {
+            bool is_letter = isalnum(data[at]) != 0;
+            n += is_letter && !is_inside;
+            is_inside = is_letter;
+        }
+    }
+    return (struct token_usage){.in = n, .cached = n / 2, .out = n};
+}
+
+/* Numbers from 1 on instead of the rows: equal rows that ran once have equal ones. */
+static tidemill_error *answer_serials(struct echo *echo, const struct model_input *input,
+                                      size_t n_rows, struct answer *answer)
+{
+    unsigned char *data = NULL;
+    struct wire_value *value = NULL;
+    size_t bytes = 0;
+    TRY(answer_place(answer, n_rows * SERIAL_BYTES_MAX, &data));
+    for (size_t i = 0; i < n_rows; i++) {
+        char text[SERIAL_BYTES_MAX];
+        uint32_t size =
+            (uint32_t)snprintf(text, sizeof text, "%llu", (unsigned long long)++echo->n_answered);
+        memcpy(data + bytes, &size, sizeof size);
+        memcpy(data + bytes + sizeof size, text, size);
+        bytes += sizeof size + size;
+    }
+    TRY(answer_add(answer, &value));
+    answer_set_tensor(answer, value, input->type, &input->shape, data, bytes);
+    return NULL;
+}
+
 static tidemill_error *echo_run(struct model *model, const struct model_input *inputs,
                                 uint32_t n_rows, struct answer *answer)
 {
@@ -300,6 +351,8 @@ static tidemill_error *echo_run(struct model *model, const struct model_input *i
     for (size_t i = 0; i < acting && row_bytes > 0; i++)
         TRY(act_on_row(echo, element_value(input->type, input->data + i * row_bytes)));
     if (atomic_load(&echo->is_cancelled)) return error_new(ERROR_MODEL_ERROR, "cancelled");
+    if (echo->value[OPTION_USAGE] != 0) answer->usage = count_words(input->data, input->bytes);
+    if (echo->value[OPTION_SERIAL] != 0) return answer_serials(echo, input, rows, answer);
     return answer_rows(echo, input, rows, row_bytes, answer);
 }
 

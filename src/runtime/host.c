@@ -182,6 +182,7 @@ static tidemill_error *run_work(struct host *host, const struct wire_work *work,
     tidemill_error *error =
         host->model->impl->run(host->model, inputs, work->n_rows, &host->answer);
     reply->run_ns = clock_now_ns() - start_ns;
+    reply->usage = host->answer.usage;
     if (error != NULL) return error;
     size_t table_offset = 0;
     TRY(answer_finish(&host->answer, &table_offset));

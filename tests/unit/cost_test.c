@@ -50,6 +50,26 @@ static void dollars_become_dollars_a_million(void **unused)
                     rows[i].name);
 }
 
+static void tokens_become_dollars(void **unused)
+{
+    (void)unused;
+    static const struct {
+        const char *name;
+        uint64_t in, out;
+        double usd_in, usd_out, usd;
+    } rows[] = {
+        {"no tokens cost something", 0, 0, 2.5, 10, 0},
+        {"no price costs something", 1000, 1000, 0, 0, 0},
+        {"a million in is not the price", 1000000, 0, 2.5, 10, 2.5},
+        {"a million out is not the price", 0, 1000000, 2.5, 10, 10},
+        {"in and out do not add up", 400000, 100000, 2.5, 10, 2},
+        {"more than 32 bits are cut", (uint64_t)10000000000, 0, 0.1, 0, 1000},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        assert_near(cost_tokens_usd(rows[i].in, rows[i].out, rows[i].usd_in, rows[i].usd_out),
+                    rows[i].usd, rows[i].name);
+}
+
 static void instances_are_found_however_they_are_written(void **unused)
 {
     (void)unused;
@@ -96,6 +116,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(seconds_become_dollars),
+        cmocka_unit_test(tokens_become_dollars),
         cmocka_unit_test(dollars_become_dollars_a_million),
         cmocka_unit_test(instances_are_found_however_they_are_written),
         cmocka_unit_test(the_table_of_prices_is_sound),

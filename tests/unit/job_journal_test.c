@@ -238,6 +238,24 @@ static void frames_of_another_mind_are_refused(void **unused)
     }
 }
 
+static void a_commit_of_an_older_version_tells_no_tokens(void **unused)
+{
+    (void)unused;
+    struct buffer text = {0};
+    struct journal_state found;
+    struct simdisk *disk = simdisk_new();
+    put_frame(&text, "{\"type\":\"job\",\"version\":1,\"identity\":[]}");
+    put_frame(&text, "{\"type\":\"commit\",\"ok\":4,\"failed\":0,\"chunk\":[0,0,0,0],"
+                     "\"done_in_chunk\":4,\"output\":[1,1,\"\"],\"errors\":[0,0,\"\"]}");
+    simdisk_put(disk, PATH, text.data, text.size);
+    expect_fine(journal_read(simdisk_io(disk), PATH, &found), "no tokens");
+    assert_true(found.has_commit && found.commit.counts.ok == 4);
+    assert_true(found.commit.counts.tokens.in == 0 && found.commit.counts.tokens.out == 0);
+    journal_state_free(&found);
+    simdisk_free(disk);
+    buffer_free(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,6 +266,7 @@ int main(void)
         cmocka_unit_test(a_flipped_byte_is_damage_or_a_torn_end_and_never_a_wrong_state),
         cmocka_unit_test(lines_lost_doubled_or_swapped_in_the_middle_never_crash),
         cmocka_unit_test(frames_of_another_mind_are_refused),
+        cmocka_unit_test(a_commit_of_an_older_version_tells_no_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,7 +36,13 @@ const struct step steps[N_STEPS] = {
                 .cpu_s = 2.5}},
     {.kind = ATTEMPT, .record = 5000000000}, /* the next one of the next commit */
     {.kind = COMMIT,
-     .commit = {.counts = {.records = 5000000000, .ok = 4999999990, .failed = 10, .duplicates = 7},
+     .commit = {.counts = {.records = 5000000000,
+                           .ok = 4999999990,
+                           .failed = 10,
+                           .duplicates = 7,
+                           .reused = 6,
+                           .cached = 5,
+                           .tokens = {(uint64_t)1 << 62, 3, UINT64_MAX}},
                 .chunk = {.file = 3, .offset = (uint64_t)1 << 40, .line = 77, .index = 4999999000},
                 .done_in_chunk = 1000,
                 .output = {.file_bytes = (uint64_t)1 << 41,
@@ -117,10 +123,14 @@ bool same_commit(const struct journal_commit *a, const struct journal_commit *b)
 {
     return a->counts.records == b->counts.records && a->counts.ok == b->counts.ok &&
            a->counts.failed == b->counts.failed && a->counts.duplicates == b->counts.duplicates &&
-           a->chunk.file == b->chunk.file && a->chunk.offset == b->chunk.offset &&
-           a->chunk.line == b->chunk.line && a->chunk.index == b->chunk.index &&
-           a->done_in_chunk == b->done_in_chunk && same_spool(&a->output, &b->output) &&
-           same_spool(&a->errors, &b->errors) && a->wall_s == b->wall_s && a->cpu_s == b->cpu_s;
+           a->counts.reused == b->counts.reused && a->counts.cached == b->counts.cached &&
+           a->counts.tokens.in == b->counts.tokens.in &&
+           a->counts.tokens.cached == b->counts.tokens.cached &&
+           a->counts.tokens.out == b->counts.tokens.out && a->chunk.file == b->chunk.file &&
+           a->chunk.offset == b->chunk.offset && a->chunk.line == b->chunk.line &&
+           a->chunk.index == b->chunk.index && a->done_in_chunk == b->done_in_chunk &&
+           same_spool(&a->output, &b->output) && same_spool(&a->errors, &b->errors) &&
+           a->wall_s == b->wall_s && a->cpu_s == b->cpu_s;
 }
 
 /* What differs, or NULL. */
