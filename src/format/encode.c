@@ -108,7 +108,7 @@ static bool is_taken(const struct encoder_config *config, const char *name)
 static tidemill_error *check_names(const struct encoder *encoder)
 {
     const struct encoder_config *config = &encoder->config;
-    bool has_id = config->format != FORMAT_NPY && config->format != FORMAT_NPZ;
+    bool has_id = config->format == FORMAT_JSONL || config->format == FORMAT_CSV;
     for (size_t i = 0; i < config->n_outputs && has_id; i++)
         if (strcmp(config->outputs[i].name, "id") == 0)
             return error_new(ERROR_USAGE,
@@ -211,6 +211,7 @@ static tidemill_error *prepare(struct encoder *encoder)
         arena_calloc(&encoder->arena, config->n_outputs + 1, sizeof *encoder->outputs);
     if (encoder->outputs == NULL) return error_memory();
     if (config->format == FORMAT_CSV) TRY(check_csv(encoder));
+    if (config->format == FORMAT_OPENAI_BATCH) TRY(batch_check(config));
     if (config->format == FORMAT_NPY || config->format == FORMAT_NPZ) TRY(check_arrays(encoder));
     for (size_t i = 0; i < config->n_outputs; i++) {
         encoder->outputs[i].spec = &config->outputs[i];
@@ -322,14 +323,17 @@ static void json_append_head(const struct encoder *encoder, const struct record 
 }
 
 enum error_code encoder_append_head(const struct encoder *encoder, const struct record *record,
-                                    struct buffer *out)
+                                    uint64_t index, struct buffer *out)
 {
     size_t start = out->size;
     enum error_code code = ERROR_OK;
-    if (encoder->config.format == FORMAT_CSV)
-        code = csv_append_head(encoder, record, out);
-    else if (encoder->config.format != FORMAT_NPY && encoder->config.format != FORMAT_NPZ)
-        json_append_head(encoder, record, out);
+    switch (encoder->config.format) {
+    case FORMAT_CSV: code = csv_append_head(encoder, record, out); break;
+    case FORMAT_OPENAI_BATCH: batch_append_head(encoder, record, index, out); break;
+    case FORMAT_NPY:
+    case FORMAT_NPZ: break;
+    default: json_append_head(encoder, record, out); break;
+    }
     if (code != ERROR_OK) out->size = start;
     return code;
 }
@@ -356,6 +360,7 @@ enum error_code encoder_append_answer(const struct encoder *encoder, struct enco
     case FORMAT_CSV: code = csv_append_answer(encoder, scratch, row, out); break;
     case FORMAT_NPY:
     case FORMAT_NPZ: code = array_append_record(encoder, scratch, row, out); break;
+    case FORMAT_OPENAI_BATCH: code = batch_append_answer(encoder, scratch, row, out); break;
     default: code = json_append_answer(encoder, scratch, row, out); break;
     }
     if (code == ERROR_OK) return ERROR_OK;

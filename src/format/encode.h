@@ -22,6 +22,7 @@ struct encoder_config {
     const char *const *keep; /* the decoder's; a CSV header needs the names */
     size_t n_keep;
     bool keep_all;
+    struct digest job;                  /* FORMAT_OPENAI_BATCH: names of lines are made from it */
     const struct source_schema *schema; /* with keep_all and CSV output: the columns */
     const uint32_t
         *padded_dims; /* NULL, or of each output a bit for each dimension of the record's part
@@ -65,12 +66,12 @@ enum error_code encoder_set_values(const struct encoder *encoder, struct encode_
                                    const struct row_lengths *lengths, const char **ret_message);
 /* A record's line (row) is a head, which is the record's own, and an answer, which is the same for
  * every record with the same input: id and kept fields, then the outputs of row `row` of the values
- * and the line's end. Arrays have no head. On an error code nothing is appended. */
+ * and the line's end. Arrays have no head. `index`: of the record in the job. On an error code nothing is appended. */
 enum error_code encoder_append_head(const struct encoder *encoder, const struct record *record,
-                                    struct buffer *out);
+                                    uint64_t index, struct buffer *out);
 enum error_code encoder_append_answer(const struct encoder *encoder, struct encode_scratch *scratch,
                                       uint32_t row, struct buffer *out, const char **ret_message);
-/* What stands in the output for a failed record: nothing in JSONL and CSV; in .npy and .npz, where
+/* What stands in the output for a failed record: nothing in text; in .npy and .npz, where
  * rows are counted, a row of NaN (floats) or zeros. */
 void encoder_append_failed(const struct encoder *encoder, struct buffer *out);
 
@@ -79,10 +80,14 @@ void encoder_append_failed(const struct encoder *encoder, struct buffer *out);
  * index: 0-based number of the record in the job. record: the JSON itself where it is JSON (compact,
  * one line), a CSV row as an object by column, .npy/.npz rows as {"name":{"b64","dtype","shape"}},
  * else the text as a string; "record_b64" instead where it is not UTF-8; with
- * "record_truncated":true and its size where it was too long. */
+ * "record_truncated":true and its size where it was too long. With `batch_job` (else NULL), the job that
+ * FORMAT_OPENAI_BATCH makes names from, it begins as such a line of a failed request does,
+ * {"id":"batch_req_..","custom_id":..,"response":null,"error":{"code":"..","message":".."}, and
+ * "index", "line", "input", "code" and the record follow. */
 void error_line_append(struct buffer *out, const struct source_schema *schema,
                        const struct raw_record *raw, const char *input_path, uint64_t index,
-                       struct slice id, enum error_code code, const char *message);
+                       struct slice id, enum error_code code, const char *message,
+                       const struct digest *batch_job);
 
 /* --- numbers and text, for whoever else writes JSON ------------------------------------------------ */
 

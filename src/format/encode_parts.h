@@ -5,6 +5,7 @@
  *   encode_rows.c   where each record's part of an answer begins
  *   encode_json.c   a part as JSON text
  *   encode_csv.c    a part as CSV cells
+ *   encode_batch.c  a part as OpenAI's Batch API gives it
  *   encode_array.c  a part as .npy/.npz bytes, and the files' heads */
 #ifndef TIDEMILL_FORMAT_ENCODE_PARTS_H
 #define TIDEMILL_FORMAT_ENCODE_PARTS_H
@@ -103,6 +104,15 @@ enum error_code csv_append_head(const struct encoder *encoder, const struct reco
                                 struct buffer *out);
 enum error_code csv_append_answer(const struct encoder *encoder, struct encode_scratch *scratch,
                                   uint32_t row, struct buffer *out);
+
+/* ERROR_USAGE where the model or --keep does not fit. */
+tidemill_error *batch_check(const struct encoder_config *config);
+void batch_append_head(const struct encoder *encoder, const struct record *record, uint64_t index,
+                       struct buffer *out);
+enum error_code batch_append_answer(const struct encoder *encoder, struct encode_scratch *scratch,
+                                    uint32_t row, struct buffer *out);
+/* {"id":..,"custom_id":.. : the beginning of any line. */
+void batch_append_names(struct buffer *out, struct digest job, uint64_t index, struct slice id);
 
 tidemill_error *array_plan_output(struct output_plan *plan);
 void array_header(const struct output_plan *plan, uint64_t n_rows, struct buffer *out);

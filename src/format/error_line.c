@@ -2,7 +2,7 @@
 /* error_line.c - a failed record as a line of the error sink, with enough of it to run it again. */
 #include "format/csv.h"
 #include "format/decode_text.h"
-#include "format/encode.h"
+#include "format/encode_parts.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -140,20 +140,39 @@ static void append_record(struct buffer *out, const struct source_schema *schema
     if (!is_done) append_bytes(out, raw->bytes);
 }
 
-void error_line_append(struct buffer *out, const struct source_schema *schema,
-                       const struct raw_record *raw, const char *input_path, uint64_t index,
-                       struct slice id, enum error_code code, const char *message)
+static void begin_line(struct buffer *out, struct slice id)
 {
-    if (message == NULL) message = error_code_sentence(code);
     buffer_text(out, "{\"id\":");
     if (id.size > 0)
         buffer_append(out, id.data, id.size);
     else
         buffer_text(out, "null");
+}
+
+static void begin_batch_line(struct buffer *out, struct digest job, uint64_t index, struct slice id,
+                             enum error_code code, const char *message)
+{
+    batch_append_names(out, job, index, id);
+    buffer_printf(
+        out, ",\"response\":null,\"error\":{\"code\":\"%s\",\"message\":", error_code_name(code));
+    format_json_string(out, message, strlen(message));
+    buffer_byte(out, '}');
+}
+
+void error_line_append(struct buffer *out, const struct source_schema *schema,
+                       const struct raw_record *raw, const char *input_path, uint64_t index,
+                       struct slice id, enum error_code code, const char *message,
+                       const struct digest *batch_job)
+{
+    if (message == NULL) message = error_code_sentence(code);
+    if (batch_job != NULL)
+        begin_batch_line(out, *batch_job, index, id, code, message);
+    else
+        begin_line(out, id);
     buffer_printf(out, ",\"index\":%" PRIu64 ",\"line\":%" PRIu64, index, raw->line);
     append_text(out, "input", input_path, strlen(input_path));
     append_text(out, "code", error_code_name(code), strlen(error_code_name(code)));
-    append_text(out, "message", message, strlen(message));
+    if (batch_job == NULL) append_text(out, "message", message, strlen(message));
     append_record(out, schema, raw);
     buffer_text(out, "}\n");
 }

@@ -13,7 +13,14 @@
 
 #define RECORD_SAMPLE_BYTES 256
 
-enum format { FORMAT_AUTO, FORMAT_JSONL, FORMAT_CSV, FORMAT_NPY, FORMAT_NPZ };
+enum format {
+    FORMAT_AUTO,
+    FORMAT_JSONL,
+    FORMAT_CSV,
+    FORMAT_NPY,
+    FORMAT_NPZ,
+    FORMAT_OPENAI_BATCH /* of outputs alone: JSONL as OpenAI's Batch API gives it */
+};
 
 /* By the name, compression endings ignored: .csv, .npy, .npz, .jsonl, .ndjson, .json.
  * AUTO when the name does not tell. */

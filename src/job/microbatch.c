@@ -137,7 +137,8 @@ static void encode_row(struct microbatch *mb, const struct encoder *encoder,
     struct chunk_record *record = &mb->chunk->records[mb->rows[place]];
     if (record->state != RECORD_PENDING) return; /* an earlier run had its answer */
     size_t start = mb->out.size;
-    enum error_code code = encoder_append_head(encoder, &record->decoded, &mb->out);
+    uint64_t index = mb->chunk->raw.start.index + mb->rows[place];
+    enum error_code code = encoder_append_head(encoder, &record->decoded, index, &mb->out);
     const char *message = error_code_sentence(code);
     record->head_size = mb->out.size - start;
     if (code == ERROR_OK) code = encoder_append_answer(encoder, scratch, place, &mb->out, &message);

@@ -136,7 +136,7 @@ static tidemill_error *merge(struct retry *retry, const struct job_summary *sub)
         .errors = retry->spec->errors,
         .retry_output = retry->output,
         .retry_errors = retry->errors,
-        .output_format = output_format(retry->spec),
+        .output_format = output_format(retry->spec) == FORMAT_CSV ? FORMAT_CSV : FORMAT_JSONL,
         .records_total = retry->state.commit.counts.records,
     };
     struct journal_final final = {.is_set = true};

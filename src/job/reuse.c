@@ -69,7 +69,8 @@ static tidemill_error *give_answer(struct reuse *reuse, struct chunk *chunk, uin
 {
     struct chunk_record *record = &chunk->records[index];
     buffer_reset(&reuse->line, (size_t)1 << 20);
-    enum error_code code = encoder_append_head(reuse->encoder, &record->decoded, &reuse->line);
+    enum error_code code = encoder_append_head(reuse->encoder, &record->decoded,
+                                               chunk->raw.start.index + index, &reuse->line);
     record->head_size = reuse->line.size;
     buffer_append(&reuse->line, answer.data, answer.size);
     if (reuse->line.is_failed) return error_memory();

@@ -185,6 +185,7 @@ static tidemill_error *open_output(struct run *run)
         .journal = run->journal,
         .resume = &run->state,
         .output_format = run->output_format,
+        .batch_job = run->output_format == FORMAT_OPENAI_BATCH ? &run->batch_job : NULL,
     };
     TRY(sink_open(&config, &run->sink));
     sink_set_clock(run->sink, run->started_s, run->started_cpu_s);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* run_open.c - opens the model and the input, and makes what depends on how both look. */
+#include "job/identity.h"
 #include "job/run_parts.h"
 
 #include <stdlib.h>
@@ -100,6 +101,22 @@ static tidemill_error *make_decoder(struct run *run)
     return decoder_new(&config, sample, &run->decoder);
 }
 
+/* All that a job's names of requests have in common. */
+static tidemill_error *digest_job(struct run *run)
+{
+    if (run->identity.n == 0) TRY(identity_of_job(run->spec, run->io, &run->identity));
+    struct hash_state *state = hash_state_new();
+    if (state == NULL) return error_memory();
+    for (size_t i = 0; i < run->identity.n; i++) {
+        const struct identity_part *part = &run->identity.parts[i];
+        hash_state_add(state, part->name, strlen(part->name) + 1);
+        hash_state_add(state, part->value, strlen(part->value) + 1);
+    }
+    run->batch_job = hash_state_digest(state);
+    hash_state_free(state);
+    return NULL;
+}
+
 static tidemill_error *make_encoder(struct run *run)
 {
     const struct job_spec *spec = run->spec;
@@ -109,6 +126,7 @@ static tidemill_error *make_encoder(struct run *run)
     if (run->output_format == FORMAT_AUTO) run->output_format = FORMAT_JSONL;
     if (run->output_format == FORMAT_NPZ && spec->to_stdout)
         return error_new(ERROR_USAGE, "an .npz archive cannot be streamed to standard output");
+    if (run->output_format == FORMAT_OPENAI_BATCH) TRY(digest_job(run));
     TRY(read_labels(run));
     struct encoder_config config = {
         .format = run->output_format,
@@ -123,6 +141,7 @@ static tidemill_error *make_encoder(struct run *run)
         .keep = (const char *const *)spec->keep.items,
         .n_keep = spec->keep_all ? 0 : spec->keep.n,
         .keep_all = spec->keep_all,
+        .job = run->batch_job,
         .schema = source_schema(run->source),
         .padded_dims = run->padding.output_dims,
     };

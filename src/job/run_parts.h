@@ -35,6 +35,7 @@ struct run {
     size_t template_size;
     struct string_list labels;
     enum format output_format;
+    struct digest batch_job; /* of this job, for FORMAT_OPENAI_BATCH */
     struct padding padding;
     bool is_dynamic;             /* records may differ in shape */
     struct tokenizer *tokenizer; /* NULL: the input brings no text */

@@ -168,7 +168,7 @@ static tidemill_error *write_failure(struct sink *sink, const struct chunk *chun
     buffer_reset(&sink->scratch, (size_t)1 << 20);
     error_line_append(&sink->scratch, sink->config.schema, raw,
                       sink->config.spec->input_paths.items[raw->file], chunk->raw.start.index + i,
-                      record->id, record->error, record->message);
+                      record->id, record->error, record->message, sink->config.batch_job);
     if (sink->scratch.is_failed) return error_memory();
     return spool_append(sink->errors, sink->scratch.data, sink->scratch.size);
 }

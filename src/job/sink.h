@@ -19,6 +19,7 @@ struct sink_config {
     struct journal *journal;            /* borrowed; NULL with standard output */
     const struct journal_state *resume; /* where to go on; NULL or without a commit: at the start */
     enum format output_format;
+    const struct digest *batch_job; /* as in error_line_append */
 };
 
 /* Opens (or continues) the temporary files. */

@@ -130,7 +130,7 @@ static inline enum error_code encoding_append(struct encoding *encoding,
                            row->n_rows == 0 ? 1 : row->n_rows, NULL, ret_message);
     if (code != ERROR_OK) return code;
     size_t start = encoding->out.size;
-    code = encoder_append_head(encoding->encoder, &record, &encoding->out);
+    code = encoder_append_head(encoding->encoder, &record, 7, &encoding->out);
     if (code == ERROR_OK)
         code = encoder_append_answer(encoding->encoder, encoding->scratch, row->row, &encoding->out,
                                      ret_message);

@@ -77,7 +77,7 @@ static void test_records(void **state)
         struct raw_record raw = {
             .bytes = {copy, rows[i].bytes.size}, .line = 17, .size = 99, .error = rows[i].error};
         error_line_append(&out, &schemas[rows[i].format], &raw, "a.jsonl", 16,
-                          (struct slice){"7", 1}, ERROR_WRONG_SHAPE, "m");
+                          (struct slice){"7", 1}, ERROR_WRONG_SHAPE, "m", NULL);
         buffer_byte(&out, '\0');
         assert_false(out.is_failed);
         if (strncmp(out.data, HEAD, sizeof HEAD - 1) != 0)
@@ -85,6 +85,43 @@ static void test_records(void **state)
         expect_text(out.data + sizeof HEAD - 1, rows[i].tail, rows[i].name);
         buffer_free(&out);
         free(copy);
+    }
+}
+
+/* What OpenAI's clients read comes first, and ids are strings; what a retry reads follows. */
+static void test_batch_lines(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *id, *custom_id;
+        uint64_t index;
+    } cases[] = {
+        {"a number", "17", "\"17\"", 0},
+        {"a string", "\"a\\u00e4\"", "\"a\\u00e4\"", 1},
+        {"none", "", "null", 2},
+    };
+    char names[COUNT_OF(cases)][40] = {{0}};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct buffer out = {0};
+        char expected[512];
+        const struct digest job = {1, 2};
+        struct raw_record raw = {.bytes = {"{}", 2}, .line = 17, .size = 2};
+        error_line_append(&out, &schemas[FORMAT_JSONL], &raw, "a.jsonl", cases[i].index,
+                          (struct slice){cases[i].id, strlen(cases[i].id)}, ERROR_MODEL_ERROR,
+                          "say \"no\"", &job);
+        buffer_byte(&out, '\0');
+        memcpy(names[i], out.data + strlen("{\"id\":"), sizeof names[i] - 1);
+        snprintf(expected, sizeof expected,
+                 ",\"custom_id\":%s,\"response\":null,\"error\":{\"code\":\"model_error\","
+                 "\"message\":\"say \\\"no\\\"\"},\"index\":%d,\"line\":17,"
+                 "\"input\":\"a.jsonl\",\"code\":\"model_error\",\"record\":{}}\n",
+                 cases[i].custom_id, (int)cases[i].index);
+        const char *rest = strstr(out.data, ",\"custom_id\"");
+        expect_text(rest, expected, cases[i].name);
+        assert_int_equal(rest - out.data,
+                         strlen("{\"id\":\"batch_req_0123456789abcdef0123456789abcdef\""));
+        for (size_t k = 0; k < i; k++) assert_string_not_equal(names[i], names[k]);
+        buffer_free(&out);
     }
 }
 
@@ -99,7 +136,7 @@ static void test_depth(void **state)
         memset(text + depth, ']', depth);
         struct raw_record raw = {.bytes = {text, 2 * depth}, .line = 1, .size = 2 * depth};
         error_line_append(&out, &schemas[FORMAT_JSONL], &raw, "-", 0, (struct slice){0},
-                          ERROR_INVALID_JSON, NULL);
+                          ERROR_INVALID_JSON, NULL, NULL);
         buffer_byte(&out, '\0');
         bool is_text = strstr(out.data, "\"record\":\"[") != NULL;
         assert_int_equal(is_text, depth > JSON_DEPTH_MAX);
@@ -123,11 +160,13 @@ static void test_random_bytes_make_valid_lines(void **state)
             text[i] = alphabet[random_below(&seed, sizeof alphabet - 1)];
         for (size_t i = 0; i < sizeof path; i++) path[i] = (char)(1 + random_below(&seed, 255));
         path[sizeof path - 1] = '\0';
+        static const struct digest job = {1, 2};
         static const enum format formats[] = {FORMAT_JSONL, FORMAT_CSV, FORMAT_NPZ};
         struct raw_record raw = {.bytes = {text, size}, .line = 1, .size = size};
         if (round % 5 == 0) raw.error = ERROR_RECORD_TOO_LONG;
         error_line_append(&out, &schemas[formats[round % 3]], &raw, path, 3,
-                          (struct slice){"\"a\"", 3}, ERROR_INVALID_JSON, path);
+                          (struct slice){"\"a\"", 3}, ERROR_INVALID_JSON, path,
+                          round % 2 == 0 ? NULL : &job);
         assert_false(out.is_failed);
         assert_ptr_equal(memchr(out.data, '\n', out.size), out.data + out.size - 1);
         yyjson_doc *doc = yyjson_read(out.data, out.size, 0);
@@ -256,6 +295,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_records),
+        cmocka_unit_test(test_batch_lines),
         cmocka_unit_test(test_depth),
         cmocka_unit_test(test_random_bytes_make_valid_lines),
         cmocka_unit_test(test_json_strings),
