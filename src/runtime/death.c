@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* death.c - what follows the end of a host: who is to blame, what is tried again, and when to stop.
  *
- * Only the unit that the host had begun is blamed. Deaths in a row without one answer end the job;
+ * Only a unit that the host had begun is blamed, and only if there is no other: see pool.h. Deaths in a row without one answer end the job;
  * a death with a single record in the model does not count, as the culprit is found and the engine
  * goes on without it. */
 #include "runtime/pool.h"
@@ -44,6 +44,56 @@ static void call_text(const struct hosts *hosts, const struct slot *slot,
     }
 }
 
+static void blame(struct hosts *hosts, const struct slot *slot, struct unit *unit, const char *text)
+{
+    enum error_code code = slot->cause == DEATH_TIMEOUT ? ERROR_HOST_TIMEOUT : ERROR_HOST_CRASHED;
+    unit->done = (struct runtime_done){.id = unit->id, .code = code};
+    snprintf(unit->done.message, sizeof unit->done.message, "%s", text);
+    unit_list_push(&hosts->done, unit);
+}
+
+/* Whether the unit may have been what the host died of. */
+static bool may_be_guilty(const struct hosts *hosts, const struct slot *slot,
+                          const struct unit *unit, int64_t now_ns)
+{
+    const struct wire_board *board = (const struct wire_board *)slot->board.base;
+    if (slot->cause == DEATH_TIMEOUT)
+        return unit->begun_ns != 0 && now_ns - unit->begun_ns >= hosts->timeout_ms * MS_NS;
+    return unit->work.seq <= atomic_load(&board->started_seq);
+}
+
+static void clear_suspects(struct hosts *hosts)
+{
+    for (struct unit *unit = hosts->pending.first; unit != NULL; unit = unit->next)
+        unit->is_suspect = false;
+}
+
+/* Of a host that kept many: as empty_slot. The suspects go first, or the others would wait for a host
+ * that has nothing else to do. */
+static bool empty_slot_of_many(struct hosts *hosts, struct slot *slot, const char *text,
+                               int64_t now_ns)
+{
+    size_t n_guilty = 0, n = slot->n_units;
+    for (size_t i = 0; i < n; i++) n_guilty += may_be_guilty(hosts, slot, slot->units[i], now_ns);
+    /* A timeout is only beyond doubt where the unit had the host to itself. */
+    bool is_sure = n_guilty == 1 && (slot->cause != DEATH_TIMEOUT || n == 1);
+    if (is_sure) clear_suspects(hosts);
+    for (int is_suspect = 0; is_suspect < 2; is_suspect++) {
+        for (size_t i = n; i > 0; i--) {
+            struct unit *unit = slot->units[i - 1];
+            bool may_be = may_be_guilty(hosts, slot, unit, now_ns);
+            if (may_be != (is_suspect == 1)) continue;
+            if (may_be) unit->is_suspect = true;
+            if (may_be && is_sure)
+                blame(hosts, slot, unit, text);
+            else
+                unit_list_push_first(&hosts->pending, unit);
+        }
+    }
+    slot->n_units = 0;
+    return is_sure;
+}
+
 /* Hands back the unit that killed the host, and the others to hosts to come. True: one was blamed. */
 static bool empty_slot(struct hosts *hosts, struct slot *slot, const char *text,
                        uint32_t *ret_n_rows)
@@ -52,13 +102,8 @@ static bool empty_slot(struct hosts *hosts, struct slot *slot, const char *text,
     size_t first = 0;
     if (slot->n_units > 0 && (slot->cause == DEATH_TIMEOUT || slot->cause == DEATH_NONSENSE ||
                               atomic_load(&board->started_seq) == slot->units[0]->work.seq)) {
-        struct unit *unit = slot->units[0];
-        enum error_code code =
-            slot->cause == DEATH_TIMEOUT ? ERROR_HOST_TIMEOUT : ERROR_HOST_CRASHED;
-        unit->done = (struct runtime_done){.id = unit->id, .code = code};
-        snprintf(unit->done.message, sizeof unit->done.message, "%s", text);
-        *ret_n_rows = unit->work.n_rows;
-        unit_list_push(&hosts->done, unit);
+        *ret_n_rows = slot->units[0]->work.n_rows;
+        blame(hosts, slot, slot->units[0], text);
         first = 1;
     }
     for (size_t i = slot->n_units; i > first; i--)
@@ -73,8 +118,10 @@ static void died_at_work(struct hosts *hosts, struct slot *slot, const struct pr
     char text[512];
     uint32_t n_rows = 0;
     call_text(hosts, slot, end, text, sizeof text);
-    bool is_blamed = empty_slot(hosts, slot, text, &n_rows);
-    if (is_blamed && n_rows == 1)
+    bool is_many = hosts_take_many(hosts);
+    bool is_blamed = is_many ? empty_slot_of_many(hosts, slot, text, now_ns)
+                             : empty_slot(hosts, slot, text, &n_rows);
+    if (is_blamed && (is_many || n_rows == 1))
         hosts->deaths_in_a_row = 0;
     else
         hosts->deaths_in_a_row++;

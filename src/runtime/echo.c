@@ -8,6 +8,7 @@
  *     echo:json=1                            record and response: JSON text, whatever it is
  *     echo:json=1,usage=1                    counts words as tokens: half of a text's are cached
  *     echo:json=1,serial=1                   answers 1, 2, 3, ..., whatever it is asked
+ *     echo:units=8                           keeps up to 8 units, answers the newest first
  *
  * An option `..._on=V` acts when the first element of some row equals V. */
 #include "runtime/model.h"
@@ -43,6 +44,7 @@ enum option {
     OPTION_JSON,
     OPTION_USAGE,
     OPTION_SERIAL,
+    OPTION_UNITS,
     OPTION_COUNT
 };
 
@@ -67,6 +69,7 @@ static const struct {
     [OPTION_JSON] = {"json", 0, 1},
     [OPTION_USAGE] = {"usage", 0, 1},
     [OPTION_SERIAL] = {"serial", 0, 1},
+    [OPTION_UNITS] = {"units", 3, 256},
 };
 
 struct echo {
@@ -76,6 +79,8 @@ struct echo {
     enum tensor_type type;
     uint64_t n_answered; /* rows */
     atomic_bool is_cancelled;
+    struct model_unit *units[256]; /* with units=: given, in that order */
+    size_t n_units;
 };
 
 bool model_is_echo(const char *name)
@@ -177,6 +182,7 @@ static tidemill_error *open_echo(struct echo *echo, const struct model_options *
     echo->type = TENSOR_FLOAT;
     TRY(parse_options(echo, text));
     TRY(make_signature(echo, options));
+    echo->model.units_max = (uint32_t)echo->value[OPTION_UNITS];
     snprintf(echo->model.description, sizeof echo->model.description, "echo");
     wait_us(echo, echo->value[OPTION_LOAD_MS] * 1e3);
     if (echo->value[OPTION_LOAD_FAIL] != 0)
@@ -356,10 +362,38 @@ static tidemill_error *echo_run(struct model *model, const struct model_input *i
     return answer_rows(echo, input, rows, row_bytes, answer);
 }
 
+/* Many at a time. */
+
+static bool echo_has_room(const struct model *model)
+{
+    return ((const struct echo *)model)->n_units < model->units_max;
+}
+
+static void echo_give(struct model *model, struct model_unit *unit)
+{
+    struct echo *echo = (struct echo *)model;
+    echo->units[echo->n_units++] = unit;
+}
+
+static void echo_step(struct model *model)
+{
+    struct echo *echo = (struct echo *)model;
+    struct model_unit *unit = echo->units[--echo->n_units];
+    unit->error = echo_run(model, unit->inputs, unit->n_rows, &unit->answer);
+    unit->usage = (struct token_usage){.in = unit->n_rows, .out = 1};
+    unit->is_done = true;
+}
+
 static void echo_cancel(struct model *model)
 {
     atomic_store(&((struct echo *)model)->is_cancelled, true);
 }
 
-const struct model_impl model_echo = {
-    .name = "echo", .open = echo_open, .run = echo_run, .cancel = echo_cancel, .close = echo_close};
+const struct model_impl model_echo = {.name = "echo",
+                                      .open = echo_open,
+                                      .run = echo_run,
+                                      .has_room = echo_has_room,
+                                      .give = echo_give,
+                                      .step = echo_step,
+                                      .cancel = echo_cancel,
+                                      .close = echo_close};

@@ -28,7 +28,15 @@ struct host {
     size_t region_bytes;
     struct wire_board *board;
     struct model *model;
-    struct answer answer;
+    struct answer answer;    /* of a model that runs one unit at a time */
+    struct host_unit *units; /* of one that keeps many: units_max of them, with holes */
+    size_t n_units;          /* that are in the model */
+};
+
+struct host_unit {
+    bool is_used;
+    struct model_unit unit; /* its answer keeps its memory */
+    struct wire_reply reply;
 };
 
 /* Loading. */
@@ -71,11 +79,17 @@ static tidemill_error *read_options(const unsigned char *message, size_t size,
                                   .n_output_names = wire.n_output_names,
                                   .batch_dimension = (enum batch_dimension)wire.batch_dimension,
                                   .precision = (enum precision)wire.precision,
-                                  .threads = (int)wire.threads};
+                                  .threads = (int)wire.threads,
+                                  .llama = {.parallel = wire.llama_parallel,
+                                            .gpu_layers = wire.llama_gpu_layers,
+                                            .task = (enum llama_task)wire.llama_task,
+                                            .context = wire.llama_context,
+                                            .seed = wire.llama_seed}};
     const char *at = (const char *)message + sizeof wire, *end = (const char *)message + size;
     bool is_fine = wire.n_output_names <= MODEL_VALUES_MAX && next_string(&at, end, &ret->model) &&
                    next_string(&at, end, &ret->onnxruntime) &&
-                   next_string(&at, end, &ret->provider);
+                   next_string(&at, end, &ret->provider) &&
+                   next_string(&at, end, &ret->llama.library);
     for (size_t i = 0; is_fine && i < wire.n_output_names; i++) {
         is_fine = next_string(&at, end, &names[i]);
         if (is_fine && names[i] == NULL) names[i] = "";
@@ -90,6 +104,7 @@ static const struct model_impl *impl_of(enum model_kind kind)
 {
     switch (kind) {
     case MODEL_ECHO: return &model_echo;
+    case MODEL_LLAMA: return &model_llama;
     case MODEL_ONNX: return &model_onnx;
     default: return NULL;
     }
@@ -139,7 +154,8 @@ static tidemill_error *send_ready(const struct host *host)
 {
     struct buffer buffer = {0};
     tidemill_error *error =
-        wire_write_ready(&host->model->signature, host->model->description, &buffer);
+        wire_write_ready(&host->model->signature, host->model->description,
+                         MAX(host->model->units_max, (uint32_t)UNITS_OF_ONE), &buffer);
     int r = error == NULL ? wire_send(host->fd, buffer.data, buffer.size) : 0;
     buffer_free(&buffer);
     if (r != 0) return error_errno(ERROR_IO, r, "cannot send the model's signature");
@@ -165,10 +181,9 @@ static tidemill_error *read_inputs(const struct host *host, const struct wire_wo
     return NULL;
 }
 
-static tidemill_error *run_work(struct host *host, const struct wire_work *work,
-                                struct wire_reply *reply)
+static tidemill_error *prepare_work(struct host *host, const struct wire_work *work,
+                                    struct model_input *inputs, struct answer *answer)
 {
-    struct model_input inputs[MODEL_VALUES_MAX];
     if (work->n_inputs != host->model->signature.n_inputs)
         return error_new(ERROR_MODEL_ERROR, "%u inputs for a model that takes %zu", work->n_inputs,
                          host->model->signature.n_inputs);
@@ -176,43 +191,130 @@ static tidemill_error *run_work(struct host *host, const struct wire_work *work,
     if (work->output_offset > host->region_bytes ||
         work->output_capacity > host->region_bytes - work->output_offset)
         return error_new(ERROR_MODEL_ERROR, "the output area lies outside the shared memory");
-    answer_begin(&host->answer, host->region + work->output_offset, (size_t)work->output_capacity);
+    answer_begin(answer, host->region + work->output_offset, (size_t)work->output_capacity);
+    return NULL;
+}
 
+static tidemill_error *finish_answer(struct answer *answer, struct wire_reply *reply)
+{
+    size_t table_offset = 0;
+    TRY(answer_finish(answer, &table_offset));
+    reply->table_offset = table_offset;
+    reply->n_values = (uint32_t)answer->n_values;
+    return NULL;
+}
+
+static tidemill_error *run_work(struct host *host, const struct wire_work *work,
+                                struct wire_reply *reply)
+{
+    struct model_input inputs[MODEL_VALUES_MAX];
+    TRY(prepare_work(host, work, inputs, &host->answer));
     int64_t start_ns = clock_now_ns();
     tidemill_error *error =
         host->model->impl->run(host->model, inputs, work->n_rows, &host->answer);
     reply->run_ns = clock_now_ns() - start_ns;
     reply->usage = host->answer.usage;
-    if (error != NULL) return error;
-    size_t table_offset = 0;
-    TRY(answer_finish(&host->answer, &table_offset));
-    reply->table_offset = table_offset;
-    reply->n_values = (uint32_t)host->answer.n_values;
-    return NULL;
+    return error != NULL ? error : finish_answer(&host->answer, reply);
 }
 
-/* False: there is nobody to answer to. */
-static bool answer_work(struct host *host, size_t size)
+/* The WORK that has come; false: it is none. */
+static bool read_work(const struct host *host, size_t size, struct wire_work *ret)
 {
-    struct wire_work work = {0};
     size_t fixed = offsetof(struct wire_work, inputs);
-    if (size < fixed || size > sizeof work) return false;
-    memcpy(&work, host->message, size);
-    if (work.header.type != WIRE_WORK || work.n_inputs > MODEL_VALUES_MAX ||
-        size != fixed + work.n_inputs * sizeof work.inputs[0])
-        return false;
+    memset(ret, 0, sizeof *ret);
+    if (size < fixed || size > sizeof *ret) return false;
+    memcpy(ret, host->message, size);
+    return ret->header.type == WIRE_WORK && ret->n_inputs <= MODEL_VALUES_MAX &&
+           size == fixed + ret->n_inputs * sizeof ret->inputs[0];
+}
 
-    atomic_store(&host->board->started_seq, work.seq);
-    struct wire_reply reply = {.header = {.version = WIRE_VERSION, .type = WIRE_REPLY},
-                               .seq = work.seq};
-    tidemill_error *error = run_work(host, &work, &reply);
+static struct wire_reply make_reply(const struct wire_work *work)
+{
+    return (struct wire_reply){.header = {.version = WIRE_VERSION, .type = WIRE_REPLY},
+                               .seq = work->seq};
+}
+
+/* Takes `error`, which may be NULL. False: there is nobody to answer to. */
+static bool send_reply(const struct host *host, struct wire_reply *reply, tidemill_error *error)
+{
     if (error != NULL) {
         bool is_too_large = error_code_of(error) == ERROR_OUTPUT_TOO_LARGE;
-        reply.code = is_too_large ? ERROR_OUTPUT_TOO_LARGE : ERROR_MODEL_ERROR;
-        snprintf(reply.message, sizeof reply.message, "%s", error_message(error));
+        reply->code = is_too_large ? ERROR_OUTPUT_TOO_LARGE : ERROR_MODEL_ERROR;
+        snprintf(reply->message, sizeof reply->message, "%s", error_message(error));
         error_free(error);
     }
-    return wire_send(host->fd, &reply, sizeof reply) == 0;
+    return wire_send(host->fd, reply, sizeof *reply) == 0;
+}
+
+static bool answer_work(struct host *host, size_t size)
+{
+    struct wire_work work;
+    if (!read_work(host, size, &work)) return false;
+    atomic_store(&host->board->started_seq, work.seq);
+    struct wire_reply reply = make_reply(&work);
+    return send_reply(host, &reply, run_work(host, &work, &reply));
+}
+
+/* Many units at a time. */
+
+static bool give_work(struct host *host, size_t size)
+{
+    struct wire_work work;
+    struct host_unit *place = NULL;
+    if (!read_work(host, size, &work)) return false;
+    for (size_t i = 0; i < host->model->units_max && place == NULL; i++)
+        if (!host->units[i].is_used) place = &host->units[i];
+    if (place == NULL) return false; /* more than READY allows */
+    place->unit = (struct model_unit){.answer = place->unit.answer};
+    place->reply = make_reply(&work);
+    tidemill_error *error = prepare_work(host, &work, place->unit.inputs, &place->unit.answer);
+    if (error != NULL) return send_reply(host, &place->reply, error);
+    atomic_store(&host->board->started_seq, work.seq);
+    place->is_used = true;
+    place->unit.index = work.index;
+    place->unit.n_rows = work.n_rows;
+    host->n_units++;
+    host->model->impl->give(host->model, &place->unit);
+    return true;
+}
+
+/* Takes what the socket has; waits for it only if there is nothing to do. */
+static bool take_all(struct host *host)
+{
+    while (host->model->impl->has_room(host->model)) {
+        size_t size;
+        int r = wire_receive(host->fd, host->message, WIRE_MESSAGE_BYTES_MAX, NULL, 0,
+                             host->n_units == 0, &size);
+        if (r == EAGAIN) return true;
+        if (r != 0 || size == 0 || !give_work(host, size)) return false;
+    }
+    return true;
+}
+
+/* Each unit in the model pays for its part of the step. */
+static bool step_all(struct host *host)
+{
+    int64_t start_ns = clock_now_ns();
+    host->model->impl->step(host->model);
+    int64_t share_ns = (clock_now_ns() - start_ns) / (int64_t)MAX(host->n_units, (size_t)1);
+    for (size_t i = 0; i < host->model->units_max; i++) {
+        struct host_unit *place = &host->units[i];
+        if (!place->is_used) continue;
+        place->reply.run_ns += share_ns;
+        if (!place->unit.is_done) continue;
+        tidemill_error *error = place->unit.error;
+        if (error == NULL) error = finish_answer(&place->unit.answer, &place->reply);
+        place->reply.usage = place->unit.usage;
+        place->is_used = false;
+        host->n_units--;
+        if (!send_reply(host, &place->reply, error)) return false;
+    }
+    return true;
+}
+
+static void serve_many(struct host *host)
+{
+    while (take_all(host) && step_all(host)) continue;
 }
 
 /* A cancel that came while the model was loading takes effect here. */
@@ -236,9 +338,17 @@ void host_cancel(struct host_control *control)
 static void serve(struct host *host)
 {
     tidemill_error *error = open_model(host);
+    if (error == NULL && host->model->units_max > 0) {
+        host->units = calloc(host->model->units_max, sizeof *host->units);
+        if (host->units == NULL) error = error_memory();
+    }
     if (error == NULL && show_model(host->control, host->model)) error = send_ready(host);
     if (error != NULL) {
         send_load_failed(host, error);
+        return;
+    }
+    if (host->model->units_max > 0) {
+        serve_many(host);
         return;
     }
     size_t size;
@@ -254,13 +364,16 @@ void host_serve(int fd, bool is_process, struct host_control *control)
         send_load_failed(&host, error_memory());
     else
         serve(&host);
+    uint32_t n_units = host.units != NULL ? host.model->units_max : 0;
     if (host.model != NULL) {
         show_model(control, NULL);
         host.model->impl->close(host.model);
     }
     if (host.region != NULL) munmap(host.region, host.region_bytes);
     if (host.board != NULL) munmap(host.board, sizeof *host.board);
+    for (uint32_t i = 0; i < n_units; i++) answer_free(&host.units[i].unit.answer);
     answer_free(&host.answer);
+    free(host.units);
     free(host.message);
 }
 

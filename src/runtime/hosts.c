@@ -14,8 +14,7 @@
 #define GROW_BUSY_SHARE 0.6 /* of that time inside the model */
 #define GAP_NS (50 * MS_NS) /* a host may wait for so long and count as busy */
 #define SAMPLE_NS (500 * MS_NS)
-#define REAP_MS 5    /* between looks at a dying host that has no pidfd */
-#define DONE_UNITS 2 /* answers that wait for the caller, a host */
+#define REAP_MS 5 /* between looks at a dying host that has no pidfd */
 
 static struct hosts *hosts_of(struct runtime *runtime)
 {
@@ -38,6 +37,11 @@ static tidemill_error *make_open_message(const struct runtime_options *options, 
                              .batch_dimension = options->batch_dimension,
                              .precision = options->precision,
                              .threads = (uint32_t)MAX(options->threads, 1),
+                             .llama_parallel = options->llama.parallel,
+                             .llama_gpu_layers = options->llama.gpu_layers,
+                             .llama_task = options->llama.task,
+                             .llama_context = options->llama.context,
+                             .llama_seed = options->llama.seed,
                              .n_output_names = (uint32_t)options->n_output_names,
                              .is_json_log = log_is_json()};
     if (options->n_output_names > MODEL_VALUES_MAX)
@@ -47,6 +51,7 @@ static tidemill_error *make_open_message(const struct runtime_options *options, 
     append_string(buffer, options->model);
     append_string(buffer, options->onnxruntime);
     append_string(buffer, options->provider);
+    append_string(buffer, options->llama.library);
     for (size_t i = 0; i < options->n_output_names; i++)
         append_string(buffer, options->output_names[i]);
     if (buffer->is_failed) return error_memory();
@@ -57,19 +62,15 @@ static tidemill_error *make_open_message(const struct runtime_options *options, 
 
 static tidemill_error *allocate(struct hosts *hosts)
 {
-    hosts->n_units = hosts->n_slots * (SLOT_UNITS + DONE_UNITS);
     hosts->slots = calloc(hosts->n_slots, sizeof *hosts->slots);
-    hosts->units = calloc(hosts->n_units, sizeof *hosts->units);
     hosts->polled = calloc(2 * hosts->n_slots + 1, sizeof *hosts->polled);
     hosts->message = malloc(WIRE_MESSAGE_BYTES_MAX);
-    if (hosts->slots == NULL || hosts->units == NULL || hosts->polled == NULL ||
-        hosts->message == NULL)
+    if (hosts->slots == NULL || hosts->polled == NULL || hosts->message == NULL)
         return error_memory();
     for (size_t i = 0; i < hosts->n_slots; i++) {
         hosts->slots[i].process = PROCESS_NONE;
         hosts->slots[i].board.fd = -1;
     }
-    for (size_t i = 0; i < hosts->n_units; i++) unit_list_push(&hosts->free, &hosts->units[i]);
     return NULL;
 }
 
@@ -152,6 +153,7 @@ static void hosts_close(struct runtime *runtime)
     buffer_free(&hosts->ready_message);
     error_free(hosts->failure);
     free(hosts->slots);
+    free(hosts->places);
     free(hosts->units);
     free(hosts->polled);
     free(hosts->message);
@@ -163,20 +165,21 @@ static void hosts_close(struct runtime *runtime)
 static size_t room_of(const struct hosts *hosts)
 {
     if (hosts->failure != NULL) return 0;
-    size_t room = SLOT_UNITS * hosts_count(hosts, SLOT_READY);
+    size_t room = hosts->units_max * hosts_count(hosts, SLOT_READY);
     size_t taken = hosts->pending.length;
     for (size_t i = 0; i < hosts->n_slots; i++)
         if (hosts->slots[i].state == SLOT_READY) taken += hosts->slots[i].n_units;
     return room > taken ? MIN(room - taken, hosts->free.length) : 0;
 }
 
-/* The READY host with the fewest units; NULL when all are full. */
-static struct slot *choose_slot(struct hosts *hosts)
+/* The READY host with the fewest units; NULL when all are full. A suspect is to be alone. */
+static struct slot *choose_slot(struct hosts *hosts, const struct unit *unit)
 {
     struct slot *best = NULL;
     for (size_t i = 0; i < hosts->n_slots; i++) {
         struct slot *slot = &hosts->slots[i];
-        if (slot->state != SLOT_READY || slot->n_units == SLOT_UNITS) continue;
+        if (slot->state != SLOT_READY || slot->n_units == hosts->units_max) continue;
+        if (slot->n_units > 0 && (unit->is_suspect || slot->units[0]->is_suspect)) continue;
         if (best == NULL || slot->n_units < best->n_units) best = slot;
     }
     return best;
@@ -185,7 +188,7 @@ static struct slot *choose_slot(struct hosts *hosts)
 static void dispatch(struct hosts *hosts, int64_t now_ns)
 {
     struct slot *slot;
-    while (hosts->pending.length > 0 && (slot = choose_slot(hosts)) != NULL)
+    while (hosts->pending.length > 0 && (slot = choose_slot(hosts, hosts->pending.first)) != NULL)
         slot_give(hosts, slot, unit_list_pop(&hosts->pending), now_ns);
 }
 
@@ -200,6 +203,7 @@ static tidemill_error *copy_work(const struct hosts *hosts, const struct runtime
     if (!is_in_region(hosts, work->output_offset, work->output_capacity))
         return error_new(ERROR_INTERNAL, "an output area outside the region");
     unit->id = work->id;
+    unit->is_suspect = false;
     unit->work.header = (struct wire_header){.version = WIRE_VERSION, .type = WIRE_WORK};
     unit->work.index = work->index;
     unit->work.n_rows = work->n_rows;

@@ -14,6 +14,7 @@ struct model_options {
     const char *model;
     const char *onnxruntime; /* NULL: look for it */
     const char *provider;    /* NULL: "cpu" */
+    struct llama_options llama;
     const char *const *output_names;
     size_t n_output_names; /* 0: all */
     enum batch_dimension batch_dimension;
@@ -30,6 +31,19 @@ struct model_input {
 
 struct model;
 
+/* One unit in a model that keeps many at a time. The host owns it; the model may point to it until it
+ * has set is_done. */
+struct model_unit {
+    uint64_t index; /* of its record in the job */
+    struct model_input inputs[MODEL_VALUES_MAX];
+    uint32_t n_rows;
+    struct answer answer;
+    bool is_done;
+    tidemill_error *error; /* with is_done: the call failed, see `run` */
+    struct token_usage usage;
+    void *state; /* the model's */
+};
+
 struct model_impl {
     const char *name;
     tidemill_error *(*open)(const struct model_options *options, struct model **ret);
@@ -37,6 +51,13 @@ struct model_impl {
      * means that the call failed: ERROR_OUTPUT_TOO_LARGE, or ERROR_MODEL_ERROR for all else. */
     tidemill_error *(*run)(struct model *model, const struct model_input *inputs, uint32_t n_rows,
                            struct answer *answer);
+    /* A model that keeps many units at a time has these instead of `run`, and says in `units_max` how many
+     * it may be sent. `has_room`: whether `give` may be called. `step` goes on with all that were given
+     * and sets is_done, error and usage of those that are finished, in any order; it is called while
+     * there are some. */
+    bool (*has_room)(const struct model *model);
+    void (*give)(struct model *model, struct model_unit *unit);
+    void (*step)(struct model *model);
     void (*cancel)(struct model *model);
     void (*close)(struct model *model);
 };
@@ -45,11 +66,13 @@ struct model_impl {
 struct model {
     const struct model_impl *impl;
     struct model_signature signature;
+    uint32_t units_max;    /* 0: `run`, one at a time */
     char description[160]; /* "ONNX Runtime 1.22.0 (cpu)" */
 };
 
-extern const struct model_impl model_echo; /* "echo", "echo:option=value,..." */
-extern const struct model_impl model_onnx; /* everything else: a path */
+extern const struct model_impl model_echo;  /* "echo", "echo:option=value,..." */
+extern const struct model_impl model_llama; /* a path that ends in .gguf */
+extern const struct model_impl model_onnx;  /* everything else: a path */
 
 /* What can be said about a model file without loading it; the engine asks before it starts a host.
  * Fine for "echo". */

@@ -98,9 +98,15 @@ void slot_start(struct hosts *hosts, struct slot *slot, int64_t now_ns)
     if (error != NULL) slot_kill(hosts, slot, DEATH_LOAD_FAILED, error, now_ns);
 }
 
+bool hosts_take_many(const struct hosts *hosts)
+{
+    return hosts->units_max > UNITS_OF_ONE;
+}
+
 /* units[0] runs from now on. */
 static void begin_head(const struct hosts *hosts, struct slot *slot, int64_t now_ns)
 {
+    if (hosts_take_many(hosts)) return; /* slot_check_deadline looks at each */
     slot->deadline_ns =
         slot->n_units > 0 && hosts->timeout_ms > 0 ? now_ns + hosts->timeout_ms * MS_NS : 0;
 }
@@ -109,6 +115,7 @@ void slot_give(struct hosts *hosts, struct slot *slot, struct unit *unit, int64_
 {
     unit->work.seq = ++hosts->last_seq;
     unit->given_ns = now_ns;
+    unit->begun_ns = 0;
     slot->units[slot->n_units++] = unit;
     if (slot->n_units == 1) begin_head(hosts, slot, now_ns);
     size_t size =
@@ -123,14 +130,30 @@ void slot_give(struct hosts *hosts, struct slot *slot, struct unit *unit, int64_
 
 /* Messages from the host. Each returns an error when the message is not what it should be. */
 
+/* Now that it is known how many a host takes. As many again wait for the caller. */
+static tidemill_error *allocate_units(struct hosts *hosts, size_t units_max)
+{
+    hosts->units_max = units_max;
+    hosts->n_units = hosts->n_slots * units_max * 2;
+    hosts->places = calloc(hosts->n_slots * units_max, sizeof(struct unit *));
+    hosts->units = calloc(hosts->n_units, sizeof *hosts->units);
+    if (hosts->places == NULL || hosts->units == NULL) return error_memory();
+    for (size_t i = 0; i < hosts->n_slots; i++)
+        hosts->slots[i].units = hosts->places + i * units_max;
+    for (size_t i = 0; i < hosts->n_units; i++) unit_list_push(&hosts->free, &hosts->units[i]);
+    return NULL;
+}
+
 static tidemill_error *take_ready(struct hosts *hosts, struct slot *slot, size_t size,
                                   int64_t now_ns)
 {
     if (slot->state != SLOT_LOADING || slot->was_ready)
         return error_new(ERROR_HOST_CRASHED, "the model process says twice that it is ready");
     if (hosts->ready_message.size == 0) {
+        uint32_t units_max = 0;
         TRY(wire_read_ready(hosts->message, size, &hosts->base.signature, hosts->base.description,
-                            sizeof hosts->base.description));
+                            sizeof hosts->base.description, &units_max));
+        TRY(allocate_units(hosts, units_max));
         buffer_append(&hosts->ready_message, hosts->message, size);
         if (hosts->ready_message.is_failed) return error_memory();
         hosts->load_ns = now_ns - slot->start_ns;
@@ -160,14 +183,24 @@ static tidemill_error *take_load_failed(struct hosts *hosts, size_t size)
     return error_new(code, "%s", message.message);
 }
 
-static void finish_head(struct hosts *hosts, struct slot *slot, int64_t now_ns)
+static void finish_unit(struct hosts *hosts, struct slot *slot, size_t place, int64_t now_ns)
 {
-    struct unit *unit = slot->units[0];
+    struct unit *unit = slot->units[place];
     slot->n_units--;
-    memmove(slot->units, slot->units + 1, slot->n_units * sizeof slot->units[0]);
+    memmove(slot->units + place, slot->units + place + 1,
+            (slot->n_units - place) * sizeof(struct unit *));
     begin_head(hosts, slot, now_ns);
     unit_list_push(&hosts->done, unit);
     hosts->deaths_in_a_row = 0;
+}
+
+/* The place of the unit that a reply is for; n_units: none. */
+static size_t find_unit(const struct hosts *hosts, const struct slot *slot, uint64_t seq)
+{
+    size_t n = hosts_take_many(hosts) ? slot->n_units : MIN(slot->n_units, (size_t)1);
+    for (size_t i = 0; i < n; i++)
+        if (slot->units[i]->work.seq == seq) return i;
+    return slot->n_units;
 }
 
 static tidemill_error *take_reply(struct hosts *hosts, struct slot *slot, size_t size,
@@ -177,9 +210,10 @@ static tidemill_error *take_reply(struct hosts *hosts, struct slot *slot, size_t
     if (size != sizeof reply || slot->n_units == 0)
         return error_new(ERROR_HOST_CRASHED, "the model process answered what nobody asked");
     memcpy(&reply, hosts->message, sizeof reply);
-    struct unit *unit = slot->units[0];
-    if (reply.seq != unit->work.seq)
+    size_t place = find_unit(hosts, slot, reply.seq);
+    if (place == slot->n_units)
         return error_new(ERROR_HOST_CRASHED, "the model process answered out of order");
+    struct unit *unit = slot->units[place];
     if (reply.code != ERROR_OK && reply.code != ERROR_MODEL_ERROR &&
         reply.code != ERROR_OUTPUT_TOO_LARGE)
         return error_new(ERROR_HOST_CRASHED, "the model process answered an unknown code");
@@ -199,7 +233,7 @@ static tidemill_error *take_reply(struct hosts *hosts, struct slot *slot, size_t
     int64_t run_ns = MIN(MAX(reply.run_ns, INT64_C(0)), now_ns - unit->given_ns);
     done->run_s = (double)run_ns * 1e-9;
     hosts->busy_s += done->run_s;
-    finish_head(hosts, slot, now_ns);
+    finish_unit(hosts, slot, place, now_ns);
     return NULL;
 }
 
@@ -246,8 +280,25 @@ void slot_receive(struct hosts *hosts, struct slot *slot, int64_t now_ns)
     }
 }
 
+/* Each unit has its time, from when it was seen to have reached the model. */
+static void set_deadline_of_many(const struct hosts *hosts, struct slot *slot, int64_t now_ns)
+{
+    const struct wire_board *board = (const struct wire_board *)slot->board.base;
+    uint64_t started_seq = atomic_load(&board->started_seq);
+    int64_t limit_ns = hosts->timeout_ms * MS_NS;
+    slot->deadline_ns = 0;
+    for (size_t i = 0; i < slot->n_units; i++) {
+        struct unit *unit = slot->units[i];
+        if (unit->begun_ns == 0 && unit->work.seq <= started_seq) unit->begun_ns = now_ns;
+        int64_t look_ns = (unit->begun_ns != 0 ? unit->begun_ns : now_ns) + limit_ns;
+        slot->deadline_ns = i == 0 ? look_ns : MIN(slot->deadline_ns, look_ns);
+    }
+}
+
 void slot_check_deadline(struct hosts *hosts, struct slot *slot, int64_t now_ns)
 {
+    if (slot->state == SLOT_READY && hosts_take_many(hosts) && hosts->timeout_ms > 0)
+        set_deadline_of_many(hosts, slot, now_ns);
     if (slot->deadline_ns == 0 || now_ns < slot->deadline_ns) return;
     if (slot->state != SLOT_LOADING && slot->state != SLOT_READY) return;
     slot_kill(hosts, slot, DEATH_TIMEOUT, NULL, now_ns);

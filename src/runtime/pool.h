@@ -7,6 +7,11 @@
  *     NONE --start--> LOADING --READY--> READY --death--> DYING --reaped--> NONE
  *                        `-----LOAD_FAILED, death, time over--^
  *
+ * Most models have one unit running and one waiting in the socket, so that they never wait: units_max is
+ * UNITS_OF_ONE. Others keep many in the model and finish them in any order. When a host dies with one
+ * unit in the model, that one is blamed. With several, each is a suspect: it runs again, alone in a
+ * host, and is blamed if that dies too; then the other suspects are cleared.
+ *
  * Death is noticed by the end of the socket or by the pidfd, whichever comes first; answers that were
  * sent before it still count. Units leave a slot only once its process is gone (or held by the kernel
  * for good after SIGKILL), so nobody writes into an output area any more when poll hands it back. */
@@ -17,8 +22,6 @@
 #include "runtime/process.h"
 #include "runtime/wire.h"
 
-#define SLOT_UNITS 2 /* one running, one waiting in the socket, so that the model never waits */
-
 enum slot_state { SLOT_NONE, SLOT_LOADING, SLOT_READY, SLOT_DYING };
 enum death_cause { DEATH_OWN, DEATH_TIMEOUT, DEATH_NONSENSE, DEATH_LOAD_FAILED };
 
@@ -26,6 +29,8 @@ struct unit {
     struct unit *next;
     uint64_t id;
     int64_t given_ns; /* to a host */
+    int64_t begun_ns; /* when it was seen to have reached the model; 0: not yet. Of many only */
+    bool is_suspect;  /* a host died with this and others in the model: it is to run alone */
     struct wire_work work;
     struct runtime_done done;
 };
@@ -44,7 +49,7 @@ struct slot {
     int64_t deadline_ns; /* LOADING, READY: kill; DYING: give it up; 0: none */
     struct process process;
     struct shared_region board;
-    struct unit *units[SLOT_UNITS];
+    struct unit **units; /* room for units_max; in the order of giving */
     size_t n_units;
     enum death_cause cause;
     tidemill_error *reason; /* of DEATH_NONSENSE and DEATH_LOAD_FAILED */
@@ -61,6 +66,8 @@ struct hosts {
 
     struct slot *slots;
     size_t n_slots;
+    size_t units_max;     /* of one host, as its READY says */
+    struct unit **places; /* of all slots */
     struct unit *units;
     size_t n_units;
     struct unit_list free, pending, done;
@@ -91,6 +98,8 @@ size_t hosts_count(const struct hosts *hosts, enum slot_state state);
 bool slot_is_coming(const struct slot *slot); /* loading, or about to be started or restarted */
 
 void slot_start(struct hosts *hosts, struct slot *slot, int64_t now_ns);
+/* Whether hosts keep many units in the model at a time and answer in any order. */
+bool hosts_take_many(const struct hosts *hosts);
 /* Gives a unit to a host that is READY and has room. */
 void slot_give(struct hosts *hosts, struct slot *slot, struct unit *unit, int64_t now_ns);
 /* Takes what the host has sent. */

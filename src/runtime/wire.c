@@ -120,13 +120,14 @@ static void write_spec_names(const struct value_spec *spec, struct buffer *buffe
 }
 
 tidemill_error *wire_write_ready(const struct model_signature *signature, const char *description,
-                                 struct buffer *buffer)
+                                 uint32_t units_max, struct buffer *buffer)
 {
     struct wire_ready ready = {.header = {.version = WIRE_VERSION, .type = WIRE_READY},
                                .n_inputs = (uint32_t)signature->n_inputs,
                                .n_outputs = (uint32_t)signature->n_outputs,
                                .is_batched = signature->is_batched,
                                .batch_fixed = signature->batch_fixed,
+                               .units_max = units_max,
                                .description_bytes = (uint32_t)strlen(description)};
     buffer_append(buffer, &ready, sizeof ready);
     for (size_t i = 0; i < signature->n_inputs; i++) write_spec(&signature->inputs[i], buffer);
@@ -230,10 +231,12 @@ static bool batch_is_sane(const struct model_signature *signature)
 }
 
 static bool read_ready(struct reader *reader, struct model_signature *signature,
-                       struct wire_spec *wire, char **ret_description)
+                       struct wire_spec *wire, char **ret_description, uint32_t *ret_units_max)
 {
     struct wire_ready ready;
     if (!read_bytes(reader, &ready, sizeof ready)) return false;
+    if (ready.units_max < 1 || ready.units_max > WIRE_UNITS_MAX) return false;
+    *ret_units_max = ready.units_max;
     if (ready.n_inputs > MODEL_VALUES_MAX || ready.n_outputs > MODEL_VALUES_MAX) return false;
     signature->inputs = calloc(ready.n_inputs + 1u, sizeof *signature->inputs);
     signature->outputs = calloc(ready.n_outputs + 1u, sizeof *signature->outputs);
@@ -252,13 +255,13 @@ static bool read_ready(struct reader *reader, struct model_signature *signature,
 }
 
 tidemill_error *wire_read_ready(const void *message, size_t size, struct model_signature *ret,
-                                char *description, size_t description_size)
+                                char *description, size_t description_size, uint32_t *ret_units_max)
 {
     struct reader reader = {.at = message, .left = size};
     struct wire_spec *wire = calloc((size_t)2 * MODEL_VALUES_MAX, sizeof *wire);
     char *text = NULL;
     *ret = (struct model_signature){0};
-    bool is_fine = wire != NULL && read_ready(&reader, ret, wire, &text);
+    bool is_fine = wire != NULL && read_ready(&reader, ret, wire, &text, ret_units_max);
     if (is_fine) {
         snprintf(description, description_size, "%s", text);
     } else {

@@ -4,8 +4,8 @@
  *
  *     engine -> host   OPEN    once, with two descriptors: the region, the board
  *     host -> engine   READY   the model's signature     or   LOAD_FAILED  and the end
- *     engine -> host   WORK    tensors lie in the region; at most two are on their way
- *     host -> engine   REPLY   in the order of WORK
+ *     engine -> host   WORK    tensors lie in the region; at most READY.units_max are on their way
+ *     host -> engine   REPLY   in any order; where units_max is 2, in the order of WORK
  *
  * The end of the socket is the end of the host. The board is a page both map: the host writes there
  * which WORK it has begun, so that the engine knows whom to blame when the host dies.
@@ -19,7 +19,9 @@
 
 #include <stdatomic.h>
 
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
+#define WIRE_UNITS_MAX 512 /* on their way to one host, or in it */
+#define UNITS_OF_ONE 2     /* units_max of what runs one at a time: one more waits in the socket */
 #define WIRE_MESSAGE_BYTES_MAX ((size_t)128 << 10)
 #define WIRE_NAME_BYTES_MAX 4096
 #define WIRE_DEPTH_MAX 8 /* of sequences in sequences */
@@ -32,11 +34,12 @@ struct wire_header {
 };
 
 struct wire_board {
-    _Atomic uint64_t started_seq; /* of the last WORK that reached the model; 0: none yet */
+    _Atomic uint64_t started_seq; /* of the last WORK that reached the model; 0: none yet. Those
+                                   before it have, too: they are taken in order */
 };
 
-/* Followed by strings, each ended by a NUL: model, onnxruntime, provider, output names. An empty
- * string stands for NULL. */
+/* Followed by strings, each ended by a NUL: model, onnxruntime, provider, llama library, output names.
+ * An empty string stands for NULL. */
 struct wire_open {
     struct wire_header header;
     uint64_t region_bytes;
@@ -45,7 +48,10 @@ struct wire_open {
     uint32_t threads;
     uint32_t n_output_names;
     uint32_t is_json_log;
-    uint32_t zero; /* no bytes that nobody set */
+    int32_t llama_parallel, llama_gpu_layers;
+    uint32_t llama_task;
+    int64_t llama_context;
+    uint64_t llama_seed;
 };
 
 /* Followed by the strings of the specs (without NULs, lengths there) and the description. */
@@ -64,6 +70,8 @@ struct wire_ready {
     uint32_t is_batched;
     uint32_t description_bytes;
     int64_t batch_fixed;
+    uint32_t units_max; /* WORK that it takes before it has answered */
+    uint32_t zero;      /* no bytes that nobody set */
 };
 
 struct wire_load_failed {
@@ -119,9 +127,10 @@ int wire_receive(int fd, void *message, size_t capacity, int *fds, size_t n_fds,
 
 /* READY in `buffer` from a signature, and back. Decoding checks everything. */
 tidemill_error *wire_write_ready(const struct model_signature *signature, const char *description,
-                                 struct buffer *buffer);
+                                 uint32_t units_max, struct buffer *buffer);
 tidemill_error *wire_read_ready(const void *message, size_t size, struct model_signature *ret,
-                                char *description, size_t description_size);
+                                char *description, size_t description_size,
+                                uint32_t *ret_units_max);
 
 /* Copies and checks a table of values that a host wrote into the output area [base, base + capacity):
  * every tensor lies inside, with as many bytes as its shape says; the tree is a tree, in breadth-first

@@ -49,7 +49,9 @@ static void fuzz_ready(const uint8_t *data, size_t size)
 {
     struct model_signature signature;
     char description[160];
-    error_free(wire_read_ready(data, size, &signature, description, sizeof description));
+    uint32_t units_max;
+    error_free(
+        wire_read_ready(data, size, &signature, description, sizeof description, &units_max));
     model_signature_free(&signature);
 }
 

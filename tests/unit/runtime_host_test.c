@@ -173,7 +173,7 @@ static void assert_done(struct runtime_done *done, uint64_t id, enum error_code 
     free(done->values);
 }
 
-static void answer_all(const char *model, bool is_isolated, int instances)
+static void answer_all(const char *model, bool is_isolated, int instances, int units_max)
 {
     struct bench bench;
     struct runtime_options options = make_options(model, is_isolated);
@@ -181,7 +181,7 @@ static void answer_all(const char *model, bool is_isolated, int instances)
     options.instances_max = instances;
     bench_open(&bench, &options);
     assert_string_equal(runtime_description(bench.runtime), "echo");
-    assert_int_equal(runtime_capacity(bench.runtime), 2 * instances);
+    assert_int_equal(runtime_capacity(bench.runtime), units_max * instances);
     size_t submitted = 0, answered = 0;
     while (answered < COUNT_OF(is_answered)) {
         while (submitted < COUNT_OF(is_answered) && runtime_capacity(bench.runtime) > 0)
@@ -204,10 +204,13 @@ static void answer_all(const char *model, bool is_isolated, int instances)
 static void every_unit_is_answered_once(void **state)
 {
     (void)state;
-    answer_all("echo", true, 1);
-    answer_all("echo:width=4,latency_us=200", true, 3);
-    answer_all("echo", false, 1);
-    answer_all("echo:width=4,latency_us=200", false, 3);
+    answer_all("echo", true, 1, 2);
+    answer_all("echo:width=4,latency_us=200", true, 3, 2);
+    answer_all("echo", false, 1, 2);
+    answer_all("echo:width=4,latency_us=200", false, 3, 2);
+    answer_all("echo:units=8", true, 1, 8);
+    answer_all("echo:units=8,latency_us=200", true, 3, 8);
+    answer_all("echo:units=8,latency_us=200", false, 2, 8);
 }
 
 /* What goes wrong on the record that begins with 7. */
@@ -250,6 +253,58 @@ static void only_the_poison_is_blamed(void **state)
         assert_int_equal(stats.restarts, faults[i].restarts);
         bench_close(&bench);
     }
+}
+
+/* A host with eight units in work at a time dies of one of them: the others are answered. Which of
+ * them it had begun is chance; so the blame must not depend on it. */
+static void among_many_only_the_poison_is_blamed(void **state)
+{
+    (void)state;
+    static const char *const first[] = {"echo:units=8,latency_us=2000,", "echo:units=8,"};
+    for (size_t i = 0; i < COUNT_OF(faults) * 2; i++) {
+        const char *option = strchr(faults[i / 2].model, ':') + 1;
+        char model[128];
+        snprintf(model, sizeof model, "%s%s", first[i % 2], option);
+        struct bench bench;
+        struct runtime_options options = make_options(model, faults[i / 2].is_isolated);
+        if (faults[i / 2].code == ERROR_HOST_TIMEOUT) options.timeout_ms = 300;
+        bench_open(&bench, &options);
+        bool is_answered[10] = {false};
+        for (uint64_t id = 0; id < 8; id++) submit(&bench, id, id == 3 || id == 6 ? 7 : 1);
+        for (int n = 0; n < 10; n++) {
+            struct runtime_done done = wait_one(&bench);
+            assert_false(is_answered[done.id]);
+            is_answered[done.id] = true;
+            if (done.id == 3 || done.id == 6)
+                assert_done(&done, done.id, faults[i / 2].code, faults[i / 2].message);
+            else
+                assert_echo(&bench, &done);
+            if (n < 2) submit(&bench, (uint64_t)n + 8, 2);
+        }
+        bench_close(&bench);
+    }
+}
+
+/* A host that is killed while it holds several: nobody is blamed, all are answered. */
+static void a_killed_host_of_many_blames_nobody(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct runtime_options options = make_options("echo:units=8,latency_us=20000", true);
+    bench_open(&bench, &options);
+    for (uint64_t id = 0; id < 8; id++) submit(&bench, id, 1);
+    sleep_ms(30);
+    pid_t host = 0;
+    assert_int_equal(find_hosts(getpid(), &host, 1), 1);
+    kill(host, SIGKILL);
+    for (int n = 0; n < 8; n++) {
+        struct runtime_done done = wait_one(&bench);
+        assert_echo(&bench, &done);
+    }
+    struct runtime_stats stats;
+    runtime_get_stats(bench.runtime, &stats);
+    assert_int_equal(stats.restarts, 1);
+    bench_close(&bench);
 }
 
 static void output_that_does_not_fit(void **state)
@@ -569,7 +624,7 @@ static int liar_main(int fd, const char *lie)
         wire_send(fd, &reply, sizeof reply);
     }
     if (strcmp(lie, "signature") == 0) spec.type = (enum tensor_type)99;
-    if (wire_write_ready(&signature, "liar", &ready) != NULL) return 1;
+    if (wire_write_ready(&signature, "liar", UNITS_OF_ONE, &ready) != NULL) return 1;
     wire_send(fd, ready.data, ready.size);
     if (strcmp(lie, "twice") == 0) wire_send(fd, ready.data, ready.size);
     for (;;) {
@@ -626,6 +681,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_unit_is_answered_once),
         cmocka_unit_test(only_the_poison_is_blamed),
+        cmocka_unit_test(among_many_only_the_poison_is_blamed),
+        cmocka_unit_test(a_killed_host_of_many_blames_nobody),
         cmocka_unit_test(output_that_does_not_fit),
         cmocka_unit_test(deaths_without_progress_end_it),
         cmocka_unit_test(models_that_do_not_load),

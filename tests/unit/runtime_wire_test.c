@@ -247,7 +247,7 @@ static void make_ready(struct buffer *buffer)
                                    .outputs = output_specs,
                                    .n_outputs = 2,
                                    .is_batched = true};
-    assert_null(wire_write_ready(&made, "test 1.0", buffer));
+    assert_null(wire_write_ready(&made, "test 1.0", 7, buffer));
 }
 
 static void signature_survives_the_wire(void **state)
@@ -255,10 +255,13 @@ static void signature_survives_the_wire(void **state)
     (void)state;
     struct buffer buffer = {0};
     struct model_signature read;
+    uint32_t units_max = 0;
     char description[160];
     make_ready(&buffer);
-    assert_null(wire_read_ready(buffer.data, buffer.size, &read, description, sizeof description));
+    assert_null(wire_read_ready(buffer.data, buffer.size, &read, description, sizeof description,
+                                &units_max));
     assert_string_equal(description, "test 1.0");
+    assert_int_equal(units_max, 7);
     assert_string_equal(read.inputs[0].name, "x");
     assert_string_equal(read.inputs[0].dim_names[0], "batch");
     assert_int_equal(read.inputs[0].shape.dims[1], 4);
@@ -272,6 +275,7 @@ static void damaged_signatures_do_no_harm(void **state)
 {
     (void)state;
     struct buffer buffer = {0};
+    uint32_t units_max;
     char description[160];
     make_ready(&buffer);
     for (size_t size = 0; size < buffer.size; size++) {
@@ -279,7 +283,8 @@ static void damaged_signatures_do_no_harm(void **state)
         char *cut = malloc(size + 1);
         assert_non_null(cut);
         memcpy(cut, buffer.data, size);
-        tidemill_error *error = wire_read_ready(cut, size, &read, description, sizeof description);
+        tidemill_error *error =
+            wire_read_ready(cut, size, &read, description, sizeof description, &units_max);
         assert_non_null(error);
         error_free(error);
         free(cut);
@@ -287,8 +292,8 @@ static void damaged_signatures_do_no_harm(void **state)
     for (size_t bit = 0; bit < buffer.size * 8; bit++) {
         struct model_signature read;
         buffer.data[bit / 8] ^= (char)(1 << bit % 8);
-        error_free(
-            wire_read_ready(buffer.data, buffer.size, &read, description, sizeof description));
+        error_free(wire_read_ready(buffer.data, buffer.size, &read, description, sizeof description,
+                                   &units_max));
         model_signature_free(&read);
         buffer.data[bit / 8] ^= (char)(1 << bit % 8);
     }
