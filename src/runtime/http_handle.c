@@ -336,7 +336,7 @@ static void describe_status(const struct http_response *response, enum http_outc
         snprintf(message + size, 512 - size,
                  "; it points to %.200s, and redirects are not followed", response->location);
     else if (outcome == HTTP_HOPELESS)
-        snprintf(message + size, 512 - size, "; is the API key right?");
+        snprintf(message + size, 512 - size, "; is the key right (--api-key-env)?");
 }
 
 enum http_outcome http_outcome_of(CURL *handle, CURLcode code, const struct http_response *response,
