@@ -91,7 +91,7 @@ static bool is_job_file(const char *word)
 static tidemill_error *pass(int argc, char **argv, struct job_spec *spec, const char **words,
                             size_t words_max, size_t *ret_n_words, bool *ret_wants_help)
 {
-    bool seen[64] = {false};
+    bool seen[JOB_OPTIONS_MAX] = {false};
     bool has_ended = false;
     for (int i = 1; i < argc; i++) {
         const char *argument = argv[i];

@@ -4,6 +4,7 @@
 
 #include "job/spec.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
@@ -555,6 +556,7 @@ const struct option job_options[] = {
 };
 
 const size_t n_job_options = COUNT_OF(job_options);
+static_assert(COUNT_OF(job_options) <= JOB_OPTIONS_MAX, "whoever notes options has room for all");
 
 const struct option *option_find(const char *name)
 {

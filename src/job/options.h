@@ -37,6 +37,7 @@ struct option {
     const char *help;   /* one sentence, lower case, no full stop */
 };
 
+#define JOB_OPTIONS_MAX 128
 extern const struct option job_options[];
 extern const size_t n_job_options;
 

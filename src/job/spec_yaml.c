@@ -77,7 +77,7 @@ static tidemill_error *read_value(struct job_file *file, const struct option *op
 
 static tidemill_error *read_mapping(struct job_file *file)
 {
-    bool seen[64] = {false};
+    bool seen[JOB_OPTIONS_MAX] = {false};
     for (;;) {
         const struct option *option;
         TRY(next_event(file));

@@ -16,9 +16,9 @@ tidemill_error *runtime_open(const struct runtime_options *options,
                              const struct shared_region *region, struct runtime **ret)
 {
     *ret = NULL;
-    if (model_kind(options->model) == MODEL_HTTP)
-        return error_new(ERROR_UNSUPPORTED, "this build cannot ask servers");
-    return runtime_hosts.open(options, region, ret);
+    const struct runtime_impl *impl =
+        model_kind(options->model) == MODEL_HTTP ? &runtime_http : &runtime_hosts;
+    return impl->open(options, region, ret);
 }
 
 const char *precision_name(enum precision precision)

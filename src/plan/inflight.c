@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* inflight.c - how many requests under way are worth it. See upstream.h. */
+#include "plan/upstream.h"
+
+#define START 16U
+/* An interval holds so many answers at least, and two for each request that may be under way: the first
+ * ones were started under the limit before. */
+#define ANSWERS_MIN 32U
+#define INTERVAL_MIN_S 0.05
+/* More requests under way must bring that share of what they would if the server had room, or they
+ * only wait. */
+#define GAIN_SHARE 0.4
+#define GAIN_MIN 1.03 /* a smaller one is noise */
+#define STALE_MAX 2U
+#define HOLD_INTERVALS 20U
+/* What was measured before counts a little less each interval, so that a slower server is noticed. */
+#define FORGET 0.98
+
+void inflight_start(struct inflight *climb, uint32_t limit_max)
+{
+    *climb = (struct inflight){
+        .limit = MIN(START, limit_max),
+        .limit_max = limit_max,
+        .is_doubling = true,
+        .started_s = -1,
+        .cut_s = -1,
+    };
+    climb->best_limit = climb->limit;
+}
+
+static void begin_interval(struct inflight *climb, double now_s)
+{
+    climb->started_s = now_s;
+    climb->units = 0;
+    climb->answers = climb->unfilled = 0;
+}
+
+static void grow(struct inflight *climb)
+{
+    uint32_t step = climb->is_doubling ? climb->limit : MAX(climb->limit / 8, 1U);
+    climb->limit = MIN(climb->limit + step, climb->limit_max);
+}
+
+/* No gain: once more, in case it was noise, then back to where it was best, for a while. */
+static void stay(struct inflight *climb)
+{
+    if (++climb->stale < STALE_MAX && !climb->is_doubling) {
+        grow(climb);
+        return;
+    }
+    climb->is_doubling = false;
+    climb->stale = 0;
+    climb->limit = climb->best_limit;
+    climb->held = HOLD_INTERVALS;
+}
+
+static void judge(struct inflight *climb, double rate)
+{
+    double step = (double)climb->limit / climb->best_limit - 1;
+    double gain = MAX(1 + GAIN_SHARE * step, GAIN_MIN);
+    if (climb->held > 0) {
+        climb->best_rate = MAX(climb->best_rate * FORGET, rate);
+        if (--climb->held == 0) grow(climb);
+    } else if (rate > climb->best_rate * gain) {
+        climb->best_rate = rate;
+        climb->best_limit = climb->limit;
+        climb->stale = 0;
+        grow(climb);
+    } else {
+        stay(climb);
+    }
+}
+
+void inflight_answer(struct inflight *climb, double now_s, double units, uint32_t n_under_way)
+{
+    if (climb->started_s < 0) {
+        begin_interval(climb, now_s);
+        return; /* when it began is not known */
+    }
+    climb->units += units;
+    climb->answers++;
+    climb->unfilled += n_under_way < climb->limit;
+    double span_s = now_s - climb->started_s;
+    if (climb->answers < MAX(2 * climb->limit, ANSWERS_MIN) || span_s < INTERVAL_MIN_S) return;
+    /* Where there is too little work to fill the limit, a rate says nothing about it. */
+    bool is_telling = climb->unfilled * 4 < climb->answers;
+    if (is_telling) judge(climb, climb->units / span_s);
+    begin_interval(climb, now_s);
+}
+
+void inflight_congested(struct inflight *climb, double now_s, double request_s)
+{
+    if (climb->cut_s >= 0 && now_s - request_s < climb->cut_s) return;
+    climb->cut_s = now_s;
+    climb->limit = MAX(climb->limit / 2, 1U);
+    climb->best_limit = climb->limit;
+    climb->best_rate = 0;
+    climb->is_doubling = false;
+    climb->stale = 0;
+    climb->held = HOLD_INTERVALS / 4;
+    climb->started_s = -1;
+}
