@@ -244,6 +244,7 @@ static enum error_code read_answer(struct http *http, struct http_call *call, do
         code = ERROR_MEMORY;
     if (code == ERROR_OK || code == ERROR_UPSTREAM) add_usage(http, call, &answer.usage, now_s);
     memcpy(call->done.message, answer.message, sizeof call->done.message);
+    http_common_redact(http->common, call->done.message);
     buffer_free(&text);
     free(ends);
     return code;
@@ -341,6 +342,7 @@ void http_call_ended(struct http *http, struct http_call *call, CURLcode code, d
 {
     enum http_outcome outcome =
         http_outcome_of(call->handle, code, &call->response, call->done.message);
+    http_common_redact(http->common, call->done.message);
     curl_multi_remove_handle(http->multi, call->handle);
     http->n_under_way--;
     call->upstream->n_under_way--;

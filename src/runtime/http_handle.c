@@ -122,6 +122,13 @@ tidemill_error *http_common_new(const struct http_options *options, struct http_
     return error;
 }
 
+void http_common_redact(const struct http_common *common, char *text)
+{
+    char *found = common->key.size > 1 ? strstr(text, common->key.data) : NULL;
+    for (; found != NULL; found = strstr(found, common->key.data))
+        memset(found, '*', common->key.size - 1);
+}
+
 void http_common_free(struct http_common *common)
 {
     if (common == NULL) return;
