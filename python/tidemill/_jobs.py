@@ -62,8 +62,8 @@ def _arguments(options: Mapping[str, Option]) -> List[str]:
 def run(model: str, input: Option, output: Union[str, "os.PathLike[str]"],
         **options: Option) -> Summary:
     """Runs a job and returns its summary (docs/cost.md). Options are those of `tidemill run`, with _ for
-    -; a list gives an option several times. Records that failed do not raise: summary["failed"] counts
-    them, summary["errors"] names their file. Raises JobError's children by exit status."""
+    -; a list gives an option several times. Records that failed do not raise: summary["errors"] counts
+    them, summary["errors_file"] names their file. Raises JobError's children by exit status."""
     with tempfile.TemporaryDirectory(prefix="tidemill-") as folder:
         summary = Path(folder) / "summary.json"
         command = [_binary(), "run", *_arguments(
