@@ -6,6 +6,7 @@ import time
 
 import pytest
 from conftest import commits, read_jsonl, run, start, write_jsonl
+from upstream import Upstream
 
 SERIAL = "echo:json=1,serial=1,row_latency_us=500" # slow enough for --dedup auto
 CHAT = {"messages": [{"role": "user", "content": "say something"}]}
@@ -89,3 +90,26 @@ def test_a_forecast_knows_it(tmp_path):
         result = run("run", "-m", SERIAL, "-i", tmp_path / "in.jsonl", "-o", tmp_path / "out.jsonl",
                      "--map", "record=body", "--dry-run", "--log-format", "json", check=0)
         assert json.loads(result.out)["reused"] == reused
+
+
+@pytest.mark.parametrize("path, body, n_requests", [
+    ("/v1/chat/completions", CHAT, 20),
+    ("/v1/chat/completions", {**CHAT, "temperature": 0}, 1),
+    ("/v1/embeddings", {"input": "x"}, 1),
+    ("/v1/responses", {"input": "x"}, 20),
+    ("/v1/responses", {"input": "x", "seed": 1}, 1),
+    ("/v1", {"input": "x"}, 21), # each line says where it goes: 20 responses, and embeddings
+])
+def test_of_a_server_only_settled_answers_are_shared(tmp_path, path, body, n_requests):
+    lines = [{"id": i, "body": body} for i in range(20)]
+    if path == "/v1":
+        lines = [{**line, "url": "/v1/responses"} for line in lines] + \
+            [{**line, "id": 100 + line["id"], "url": "/v1/embeddings"} for line in lines]
+    write_jsonl(tmp_path / "in.jsonl", lines)
+    with Upstream(lambda request: (200, {"path": request.path})) as server:
+        run("run", "-q", "-m", server.url + path, "-i", tmp_path / "in.jsonl", "-o",
+            tmp_path / "out.jsonl", check=0)
+        assert len(server.requests) == n_requests
+        run("run", "-q", "-m", server.url + path, "-i", tmp_path / "in.jsonl", "-o",
+            tmp_path / "again.jsonl", "--dedup", "on", check=0)
+        assert len(server.requests) == n_requests + (2 if path == "/v1" else 1)
