@@ -13,21 +13,23 @@ static int find_input(const struct model_signature *signature, const char *name)
     return -1;
 }
 
-/* Whether requests go to what generates text, as far as the address tells: only those in OpenAI's words
- * have a url. */
-static bool is_generating_server(const struct job_spec *spec, const struct prompting *prompting)
+/* Whether what is asked generates text, as far as address and options tell. Of servers, only those that
+ * are asked in OpenAI's words have a url. */
+static bool generates(const struct job_spec *spec, const struct prompting *prompting)
 {
-    return prompting->url_input >= 0 && strstr(spec->model, "/embeddings") == NULL;
+    switch (model_kind(spec->model)) {
+    case MODEL_HTTP: return prompting->url_input >= 0 && strstr(spec->model, "/embeddings") == NULL;
+    case MODEL_LLAMA: return spec->task != TASK_EMBEDDING && spec->task != TASK_RERANK;
+    default: return false;
+    }
 }
 
 /* Answers come in the order of the prompts and are written in the input's: so they must be kept meanwhile,
  * or a kill would cost more than a checkpoint's interval. */
 static bool is_order_useful(const struct job_spec *spec, const struct prompting *prompting)
 {
-    enum model_kind kind = model_kind(spec->model);
     bool is_kept = spec->dedup != DEDUP_OFF || spec->cache != NULL;
-    return is_kept &&
-           (kind == MODEL_LLAMA || (kind == MODEL_HTTP && is_generating_server(spec, prompting)));
+    return is_kept && generates(spec, prompting);
 }
 
 tidemill_error *prompting_decide(const struct job_spec *spec,
