@@ -44,16 +44,33 @@ static bool append(struct curl_slist **list, const char *header)
     return longer != NULL;
 }
 
+static bool is_named(const char *header, const char *name)
+{
+    size_t size = strlen(name);
+    return strncasecmp(header, name, size) == 0 && header[size] == ':';
+}
+
+static bool has(const struct curl_slist *list, const char *name)
+{
+    for (; list != NULL; list = list->next)
+        if (is_named(list->data, name)) return true;
+    return false;
+}
+
 tidemill_error *http_common_add(struct http_common *common, const char *header)
 {
     const char *colon = strchr(header, ':');
     size_t name_size = colon == NULL ? 0 : (size_t)(colon - header);
-    if (name_size == 0 || strcspn(header, " \t") < name_size)
-        return error_new(ERROR_USAGE, "--header: '%.40s' is not NAME:VALUE", header);
+    if (name_size == 0 || strcspn(header, " \t") < name_size) /* not shown: it may hold a secret */
+        return error_new(ERROR_USAGE,
+                         "--header: NAME:VALUE is needed; the name has no blanks, and a "
+                         "colon follows it");
     if (strpbrk(header, "\r\n") != NULL)
         return error_new(ERROR_USAGE, "--header %.*s: a line's end in a header", (int)name_size,
                          header);
-    bool is_fine = append(&common->headers, header) && append(&common->form_headers, header);
+    /* a form's Content-Type names its boundary: that is libcurl's */
+    bool is_fine = append(&common->headers, header) &&
+                   (is_named(header, "Content-Type") || append(&common->form_headers, header));
     return is_fine ? NULL : error_memory();
 }
 
@@ -74,10 +91,8 @@ static tidemill_error *add_key(struct http_common *common, const char *name, con
 static void drop(struct curl_slist **list, const char *name)
 {
     struct curl_slist *kept = NULL;
-    size_t size = strlen(name);
     for (struct curl_slist *item = *list; item != NULL; item = item->next)
-        if (strncasecmp(item->data, name, size) != 0 || item->data[size] != ':')
-            append(&kept, item->data);
+        if (!is_named(item->data, name)) append(&kept, item->data);
     free_headers(*list);
     *list = kept;
 }
@@ -100,13 +115,15 @@ static tidemill_error *fill(struct http_common *common, const struct http_option
         buffer_append(&common->key, options->key, strlen(options->key) + 1);
     }
     if (common->key.is_failed) return error_memory();
-    bool is_fine = append(&common->headers, "Content-Type: application/json") &&
-                   append(&common->headers, "Expect:") && append(&common->form_headers, "Expect:");
-    if (!is_fine) return error_memory();
-    TRY(add_key(common, "Authorization", "Bearer "));
     for (size_t i = 0; i < options->n_headers; i++)
         TRY(http_common_add(common, options->headers[i]));
-    return NULL;
+    /* what the user says comes instead of ours */
+    bool is_fine = append(&common->headers, "Expect:") && append(&common->form_headers, "Expect:");
+    if (is_fine && !has(common->headers, "Content-Type"))
+        is_fine = append(&common->headers, "Content-Type: application/json");
+    if (!is_fine) return error_memory();
+    return has(common->headers, "Authorization") ? NULL
+                                                 : add_key(common, "Authorization", "Bearer ");
 }
 
 tidemill_error *http_common_new(const struct http_options *options, struct http_common **ret)
@@ -267,12 +284,15 @@ bool http_handle_prepare(CURL *handle, const struct http_common *common,
         is_fine &= curl_easy_setopt(handle, CURLOPT_CAINFO, common->ca_file) == CURLE_OK;
     curl_easy_setopt(handle, CURLOPT_USERAGENT, "tidemill/" TIDEMILL_VERSION);
     curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L); /* other threads run */
+    curl_easy_setopt(handle, CURLOPT_TCP_KEEPALIVE,
+                     1L); /* a server that lost its power says nothing */
     curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
     curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
     curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, take_body);
     curl_easy_setopt(handle, CURLOPT_WRITEDATA, response);
     curl_easy_setopt(handle, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(handle, CURLOPT_HEADERDATA, response);
+    curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, response->error);
     curl_easy_setopt(handle, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, watch_rate);
     curl_easy_setopt(handle, CURLOPT_XFERINFODATA, response);
@@ -282,12 +302,12 @@ bool http_handle_prepare(CURL *handle, const struct http_common *common,
 
 /* --- what became of it ------------------------------------------------------------------------------- */
 
-static bool is_connected(CURL *handle)
+/* Whether a request went out. Times of connecting do not tell: they are 0 on a connection used again. */
+static bool is_sent(CURL *handle)
 {
-    curl_off_t connect_us = 0, start_us = 0;
-    curl_easy_getinfo(handle, CURLINFO_CONNECT_TIME_T, &connect_us);
-    curl_easy_getinfo(handle, CURLINFO_PRETRANSFER_TIME_T, &start_us);
-    return connect_us > 0 && start_us > 0;
+    long bytes = 0;
+    curl_easy_getinfo(handle, CURLINFO_REQUEST_SIZE, &bytes);
+    return bytes > 0;
 }
 
 static enum http_outcome outcome_of_code(CURL *handle, CURLcode code,
@@ -299,7 +319,7 @@ static enum http_outcome outcome_of_code(CURL *handle, CURLcode code,
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_CONNECT:
     case CURLE_SSL_CONNECT_ERROR: return HTTP_UNREACHABLE;
-    case CURLE_OPERATION_TIMEDOUT: return is_connected(handle) ? HTTP_TIMED_OUT : HTTP_UNREACHABLE;
+    case CURLE_OPERATION_TIMEDOUT: return is_sent(handle) ? HTTP_TIMED_OUT : HTTP_UNREACHABLE;
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_CERTPROBLEM:
@@ -321,16 +341,42 @@ static enum http_outcome outcome_of_status(long status)
     return status == 501 || status == 505 ? HTTP_REFUSED : HTTP_FAILED;
 }
 
-static void describe_code(CURLcode code, const struct http_response *response, char message[512])
+static const char *advice_for(CURLcode code)
 {
-    const char *advice =
-        code == CURLE_PEER_FAILED_VERIFICATION ? "; --ca-file names certificates to trust" : "";
+    switch (code) {
+    case CURLE_PEER_FAILED_VERIFICATION: return "; --ca-file names certificates to trust";
+    case CURLE_SSL_CACERT_BADFILE: return "; is --ca-file right?";
+    case CURLE_SSL_CONNECT_ERROR: return "; does it speak https?";
+    default: return "";
+    }
+}
+
+static void describe_code(CURL *handle, CURLcode code, const struct http_response *response,
+                          char message[512])
+{
+    const char *text = response->error[0] != '\0' ? response->error : curl_easy_strerror(code);
     if (response->is_too_large)
         snprintf(message, 512, "the answer is larger than %zu MiB", HTTP_ANSWER_BYTES_MAX >> 20);
     else if (response->is_too_slow)
         snprintf(message, 512, "the answer came too slowly: %zu bytes so far", response->bytes);
+    else if (code == CURLE_OPERATION_TIMEDOUT && is_sent(handle))
+        snprintf(message, 512, "no whole answer in time (--timeout), %zu bytes of it",
+                 response->bytes);
     else
-        snprintf(message, 512, "%s%s", curl_easy_strerror(code), advice);
+        snprintf(message, 512, "%s%s", text, advice_for(code));
+}
+
+/* The host that a redirect names and nothing else of it, as tokens stand in addresses. */
+static void describe_redirect(const struct http_response *response, char *text, size_t size)
+{
+    CURLU *parts = curl_url();
+    char *host = NULL;
+    if (parts != NULL && curl_url_set(parts, CURLUPART_URL, response->location, 0) == CURLUE_OK)
+        curl_url_get(parts, CURLUPART_HOST, &host, 0);
+    snprintf(text, size, "; it points to %s%.200s", host == NULL ? "another path" : "the host ",
+             host == NULL ? "" : host);
+    curl_free(host);
+    curl_url_cleanup(parts);
 }
 
 static void describe_status(const struct http_response *response, enum http_outcome outcome,
@@ -340,8 +386,7 @@ static void describe_status(const struct http_response *response, enum http_outc
     http_error_text((int)response->status, body, message);
     size_t size = strlen(message);
     if (response->status >= 300 && response->status < 400)
-        snprintf(message + size, 512 - size,
-                 "; it points to %.200s, and redirects are not followed", response->location);
+        describe_redirect(response, message + size, 512 - size);
     else if (outcome == HTTP_HOPELESS)
         snprintf(message + size, 512 - size, "; is the key right (--api-key-env)?");
 }
@@ -351,7 +396,7 @@ enum http_outcome http_outcome_of(CURL *handle, CURLcode code, const struct http
 {
     message[0] = '\0';
     if (code != CURLE_OK) {
-        describe_code(code, response, message);
+        describe_code(handle, code, response, message);
         return outcome_of_code(handle, code, response);
     }
     enum http_outcome outcome = outcome_of_status(response->status);
