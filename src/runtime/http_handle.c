@@ -269,6 +269,8 @@ bool http_handle_prepare(CURL *handle, const struct http_common *common,
     curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L); /* other threads run */
     curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
     curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
+    if (response->sink == NULL) /* what says that it is too large need not be read */
+        curl_easy_setopt(handle, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)HTTP_ANSWER_BYTES_MAX);
     curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, take_body);
     curl_easy_setopt(handle, CURLOPT_WRITEDATA, response);
     curl_easy_setopt(handle, CURLOPT_HEADERFUNCTION, take_header);
@@ -282,12 +284,13 @@ bool http_handle_prepare(CURL *handle, const struct http_common *common,
 
 /* --- what became of it ------------------------------------------------------------------------------- */
 
-static bool is_connected(CURL *handle)
+/* Whether the request was sent, so that the server is there. A connection that was kept has no
+ * connect time of its own. */
+static bool is_sent(CURL *handle)
 {
-    curl_off_t connect_us = 0, start_us = 0;
-    curl_easy_getinfo(handle, CURLINFO_CONNECT_TIME_T, &connect_us);
+    curl_off_t start_us = 0;
     curl_easy_getinfo(handle, CURLINFO_PRETRANSFER_TIME_T, &start_us);
-    return connect_us > 0 && start_us > 0;
+    return start_us > 0;
 }
 
 static enum http_outcome outcome_of_code(CURL *handle, CURLcode code,
@@ -295,16 +298,16 @@ static enum http_outcome outcome_of_code(CURL *handle, CURLcode code,
 {
     if (response->is_too_large || response->is_sink_full) return HTTP_TOO_LARGE;
     switch (code) {
+    case CURLE_FILESIZE_EXCEEDED: return HTTP_TOO_LARGE;
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_CONNECT:
     case CURLE_SSL_CONNECT_ERROR: return HTTP_UNREACHABLE;
-    case CURLE_OPERATION_TIMEDOUT: return is_connected(handle) ? HTTP_TIMED_OUT : HTTP_UNREACHABLE;
+    case CURLE_OPERATION_TIMEDOUT: return is_sent(handle) ? HTTP_TIMED_OUT : HTTP_UNREACHABLE;
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_CERTPROBLEM:
     case CURLE_SSL_ISSUER_ERROR:
-    case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT: return HTTP_HOPELESS;
     default: return HTTP_FAILED;
     }
@@ -323,9 +326,11 @@ static enum http_outcome outcome_of_status(long status)
 
 static void describe_code(CURLcode code, const struct http_response *response, char message[512])
 {
-    const char *advice =
-        code == CURLE_PEER_FAILED_VERIFICATION ? "; --ca-file names certificates to trust" : "";
-    if (response->is_too_large)
+    const char *advice = code == CURLE_PEER_FAILED_VERIFICATION
+                             ? "; --ca-file names certificates to trust"
+                         : code == CURLE_UNSUPPORTED_PROTOCOL ? ": the answer is no HTTP"
+                                                              : "";
+    if (response->is_too_large || code == CURLE_FILESIZE_EXCEEDED)
         snprintf(message, 512, "the answer is larger than %zu MiB", HTTP_ANSWER_BYTES_MAX >> 20);
     else if (response->is_too_slow)
         snprintf(message, 512, "the answer came too slowly: %zu bytes so far", response->bytes);
