@@ -283,11 +283,12 @@ bool http_handle_prepare(CURL *handle, const struct http_common *common,
     if (common->ca_file != NULL)
         is_fine &= curl_easy_setopt(handle, CURLOPT_CAINFO, common->ca_file) == CURLE_OK;
     curl_easy_setopt(handle, CURLOPT_USERAGENT, "tidemill/" TIDEMILL_VERSION);
-    curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L); /* other threads run */
-    curl_easy_setopt(handle, CURLOPT_TCP_KEEPALIVE,
-                     1L); /* a server that lost its power says nothing */
+    curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);      /* other threads run */
+    curl_easy_setopt(handle, CURLOPT_TCP_KEEPALIVE, 1L); /* one that lost its power says nothing */
     curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
     curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
+    if (response->sink == NULL) /* what says that it is too large need not be read */
+        curl_easy_setopt(handle, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)HTTP_ANSWER_BYTES_MAX);
     curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, take_body);
     curl_easy_setopt(handle, CURLOPT_WRITEDATA, response);
     curl_easy_setopt(handle, CURLOPT_HEADERFUNCTION, take_header);
@@ -315,6 +316,7 @@ static enum http_outcome outcome_of_code(CURL *handle, CURLcode code,
 {
     if (response->is_too_large || response->is_sink_full) return HTTP_TOO_LARGE;
     switch (code) {
+    case CURLE_FILESIZE_EXCEEDED: return HTTP_TOO_LARGE;
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_CONNECT:
@@ -324,7 +326,6 @@ static enum http_outcome outcome_of_code(CURL *handle, CURLcode code,
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_CERTPROBLEM:
     case CURLE_SSL_ISSUER_ERROR:
-    case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT: return HTTP_HOPELESS;
     default: return HTTP_FAILED;
     }
@@ -347,6 +348,7 @@ static const char *advice_for(CURLcode code)
     case CURLE_PEER_FAILED_VERIFICATION: return "; --ca-file names certificates to trust";
     case CURLE_SSL_CACERT_BADFILE: return "; is --ca-file right?";
     case CURLE_SSL_CONNECT_ERROR: return "; does it speak https?";
+    case CURLE_UNSUPPORTED_PROTOCOL: return "; the answer is no HTTP";
     default: return "";
     }
 }
@@ -355,7 +357,7 @@ static void describe_code(CURL *handle, CURLcode code, const struct http_respons
                           char message[512])
 {
     const char *text = response->error[0] != '\0' ? response->error : curl_easy_strerror(code);
-    if (response->is_too_large)
+    if (response->is_too_large || code == CURLE_FILESIZE_EXCEEDED)
         snprintf(message, 512, "the answer is larger than %zu MiB", HTTP_ANSWER_BYTES_MAX >> 20);
     else if (response->is_too_slow)
         snprintf(message, 512, "the answer came too slowly: %zu bytes so far", response->bytes);
@@ -366,16 +368,19 @@ static void describe_code(CURL *handle, CURLcode code, const struct http_respons
         snprintf(message, 512, "%s%s", text, advice_for(code));
 }
 
-/* The host that a redirect names and nothing else of it, as tokens stand in addresses. */
+/* Where a redirect leads, without what may hold tokens. */
 static void describe_redirect(const struct http_response *response, char *text, size_t size)
 {
+    static const CURLUPart secret[] = {CURLUPART_USER,  CURLUPART_PASSWORD, CURLUPART_PATH,
+                                       CURLUPART_QUERY, CURLUPART_FRAGMENT, CURLUPART_OPTIONS};
     CURLU *parts = curl_url();
-    char *host = NULL;
-    if (parts != NULL && curl_url_set(parts, CURLUPART_URL, response->location, 0) == CURLUE_OK)
-        curl_url_get(parts, CURLUPART_HOST, &host, 0);
-    snprintf(text, size, "; it points to %s%.200s", host == NULL ? "another path" : "the host ",
-             host == NULL ? "" : host);
-    curl_free(host);
+    char *place = NULL;
+    if (parts != NULL && curl_url_set(parts, CURLUPART_URL, response->location, 0) == CURLUE_OK) {
+        for (size_t i = 0; i < COUNT_OF(secret); i++) curl_url_set(parts, secret[i], NULL, 0);
+        curl_url_get(parts, CURLUPART_URL, &place, 0);
+    }
+    snprintf(text, size, "; it leads to %.200s", place == NULL ? "another path" : place);
+    curl_free(place);
     curl_url_cleanup(parts);
 }
 
