@@ -14,6 +14,8 @@
 #define SLOW_WINDOW_NS (60 * INT64_C(1000000000))
 #define SLOW_BYTES 1024
 
+#define KEY_PIECE_MIN 4 /* bytes of a key that are a secret */
+
 struct http_common {
     struct curl_slist *headers, *form_headers;
     struct buffer key; /* with a NUL; empty: none */
@@ -144,6 +146,13 @@ void http_common_redact(const struct http_common *common, char *text)
     char *found = common->key.size > 1 ? strstr(text, common->key.data) : NULL;
     for (; found != NULL; found = strstr(found, common->key.data))
         memset(found, '*', common->key.size - 1);
+    /* texts are cut to fit, perhaps in the middle of a key */
+    size_t size = strlen(text);
+    for (size_t n = MIN(common->key.size, size); n >= KEY_PIECE_MIN; n--) {
+        if (memcmp(text + size - n, common->key.data, n) != 0) continue;
+        memset(text + size - n, '*', n);
+        return;
+    }
 }
 
 void http_common_free(struct http_common *common)
