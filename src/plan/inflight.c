@@ -71,8 +71,22 @@ static void judge(struct inflight *climb, double rate)
     }
 }
 
+/* A burst of refusals leaves a limit far below what the server takes at other times. Back to half of
+ * what was refused first, twice as many with each round of answers; true: still on the way. */
+static bool regain(struct inflight *climb)
+{
+    if (climb->limit >= climb->regained) return false;
+    if (climb->calm % climb->limit != 0) return true;
+    climb->limit = MIN(2 * climb->limit, climb->regained);
+    climb->best_limit = climb->limit;
+    climb->calm = 0;
+    return climb->limit < climb->regained;
+}
+
 void inflight_answer(struct inflight *climb, double now_s, double units, uint32_t n_under_way)
 {
+    climb->calm++;
+    if (regain(climb)) return;
     if (climb->started_s < 0) {
         begin_interval(climb, now_s);
         return; /* when it began is not known */
@@ -92,7 +106,11 @@ void inflight_congested(struct inflight *climb, double now_s, double request_s)
 {
     if (climb->cut_s >= 0 && now_s - request_s < climb->cut_s) return;
     climb->cut_s = now_s;
+    /* without a round of answers since the cut before, it is the same burst still */
+    bool is_new = climb->regained == 0 || climb->calm >= climb->limit;
     climb->limit = MAX(climb->limit / 2, 1U);
+    if (is_new) climb->regained = climb->limit;
+    climb->calm = 0;
     climb->best_limit = climb->limit;
     climb->best_rate = 0;
     climb->is_doubling = false;

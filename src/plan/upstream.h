@@ -9,7 +9,8 @@
 /* --- requests under way (inflight.c) ------------------------------------------------------------- */
 
 /* A climb on throughput: doubling while that pays, then by steps; back to the best when it does not;
- * half at once when the server says that it is too much. Later it tries again, as servers change. */
+ * half at once when the server says that it is too much, and soon back to the half of where a burst of
+ * that began. Later it tries again, as servers change. */
 struct inflight {
     uint32_t limit; /* requests that may be under way now, >= 1 */
     uint32_t limit_max;
@@ -22,6 +23,8 @@ struct inflight {
     uint32_t answers;
     uint32_t unfilled; /* answers that found fewer requests under way than the limit */
     double cut_s;      /* of the last cut; negative: none */
+    uint32_t regained; /* what a burst of cuts began with, halved; 0: no cut yet */
+    uint32_t calm;     /* answers since the last cut or doubling */
 };
 
 void inflight_start(struct inflight *climb, uint32_t limit_max);
