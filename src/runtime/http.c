@@ -269,6 +269,7 @@ static void take_ended(struct http *http)
 {
     int n_left;
     CURLMsg *message;
+    http->n_before = (uint32_t)http->n_under_way;
     while ((message = curl_multi_info_read(http->multi, &n_left)) != NULL) {
         struct http_call *call = NULL;
         CURLcode code = message->data.result;

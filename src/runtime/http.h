@@ -56,6 +56,7 @@ struct http {
     size_t n_calls;
     struct http_list free, waiting, done;
     size_t n_under_way;
+    uint32_t n_before; /* under way before those ended that ended together */
     int timeout_ms, retries;
     double patience_s; /* 0: for ever */
     double backoff_base_s;
