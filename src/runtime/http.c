@@ -184,6 +184,7 @@ static tidemill_error *open_http(struct http *http, const struct runtime_options
     for (size_t i = 0; i < http->n_upstreams; i++)
         if (http->upstreams[i].target.metadata_path != NULL)
             TRY(fetch_metadata(http, &http->upstreams[i], options->wake_fd));
+    TRY(http_wait_open(http));
     TRY(make_signature(http));
     describe(http);
     return NULL;
@@ -196,6 +197,7 @@ static tidemill_error *http_open(const struct runtime_options *options,
     if (http == NULL) return error_memory();
     http->base.impl = &runtime_http;
     http->region = region;
+    http->epoll_fd = -1;
     tidemill_error *error = open_http(http, options);
     if (error != NULL)
         runtime_close(&http->base);
@@ -228,6 +230,7 @@ static void http_close(struct runtime *runtime)
     }
     for (size_t i = 0; i < http->n_upstreams; i++) http_target_free(&http->upstreams[i].target);
     curl_multi_cleanup(http->multi);
+    http_wait_close(http);
     http_common_free(http->common);
     model_signature_free(&http->base.signature);
     error_free(http->failure);
@@ -317,22 +320,18 @@ static tidemill_error *http_poll(struct runtime *runtime, int timeout_ms, int wa
     struct http *http = http_of(runtime);
     size_t capacity = http_capacity(runtime);
     double now_s = clock_now_s(), end_s = timeout_ms < 0 ? INFINITY : now_s + timeout_ms * 1e-3;
-    struct curl_waitfd wake = {.fd = wake_fd, .events = CURL_WAIT_POLLIN};
-    for (bool is_first = true;; is_first = false, now_s = clock_now_s()) {
-        int n_running;
+    for (bool is_first = true, is_woken = false;; is_first = false, now_s = clock_now_s()) {
         http_start_due(http, now_s);
-        curl_multi_perform(http->multi, &n_running);
+        http_attend_timers(http);
         take_ended(http);
         check_patience(http, now_s);
         *ret_n = deliver(http, done, done_capacity);
         if (*ret_n > 0) return NULL;
         if (http->failure != NULL) return copy_failure(http);
         bool has_room = http_capacity(runtime) > capacity;
-        if (!is_first && (wake.revents != 0 || has_room || now_s >= end_s)) return NULL;
-        wake.revents = 0;
+        if (!is_first && (is_woken || has_room || now_s >= end_s)) return NULL;
         http_start_due(http, clock_now_s());
-        curl_multi_poll(http->multi, &wake, wake_fd >= 0 ? 1 : 0, wait_ms(http, now_s, end_s),
-                        NULL);
+        is_woken = http_wait(http, wait_ms(http, now_s, end_s), wake_fd);
     }
 }
 
