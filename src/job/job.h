@@ -86,12 +86,14 @@ struct job_forecast {
     uint64_t run_rows, calls;       /* would run through the model */
     uint64_t tokens, padded_tokens; /* of these; 0 where nothing is padded */
     int instances;
+    bool is_timed;  /* false: the two times are not known, and 0 */
     double model_s; /* of one model process; measured on the first records */
     double wall_s;  /* with all of them at once */
     const char *precision;
     struct deviation
-        deviation;    /* of a lower precision; over --max-deviation there is an error instead */
-    double tokens_in; /* a guess from the bytes that would run, where a model takes JSON; else 0 */
+        deviation; /* of a lower precision; over --max-deviation there is an error instead */
+    uint64_t
+        tokens_in; /* a guess from the bytes that would run, where a model takes JSON; else 0 */
     struct job_cost cost;
 };
 

@@ -219,15 +219,19 @@ void job_forecast_json(const struct job_forecast *forecast, struct buffer *out)
     buffer_printf(out,
                   "{\"records\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"reused\":%" PRIu64
                   ",\"cached\":%" PRIu64 ",\"run_rows\":%" PRIu64 ",\"calls\":%" PRIu64
-                  ",\"tokens\":%" PRIu64 ",\"padded_tokens\":%" PRIu64
-                  ",\"instances\":%d,\"model_s\":%.3f,\"wall_s\":%.3f",
+                  ",\"tokens\":%" PRIu64 ",\"padded_tokens\":%" PRIu64 ",\"instances\":%d",
                   forecast->records, forecast->failed, forecast->reused, forecast->cached,
                   forecast->run_rows, forecast->calls, forecast->tokens, forecast->padded_tokens,
-                  forecast->instances, forecast->model_s, forecast->wall_s);
+                  forecast->instances);
+    if (forecast->is_timed)
+        buffer_printf(out, ",\"model_s\":%.3f,\"wall_s\":%.3f", forecast->model_s,
+                      forecast->wall_s);
+    else
+        buffer_text(out, ",\"model_s\":null,\"wall_s\":null");
     json_text(out, "precision", forecast->precision);
     buffer_text(out, ",\"deviation\":");
     deviation_json(&forecast->deviation, out);
-    if (forecast->tokens_in > 0) buffer_printf(out, ",\"tokens_in\":%.0f", forecast->tokens_in);
+    if (forecast->tokens_in > 0) buffer_printf(out, ",\"tokens_in\":%" PRIu64, forecast->tokens_in);
     json_cost(&forecast->cost, out);
     buffer_text(out, "}\n");
 }
@@ -235,10 +239,11 @@ void job_forecast_json(const struct job_forecast *forecast, struct buffer *out)
 static void text_forecast_cost(const struct job_forecast *forecast, struct buffer *out)
 {
     if (forecast->tokens_in > 0)
-        buffer_printf(out, "tokens       about %.3g in, by the bytes; out is not known\n",
+        buffer_printf(out, "tokens       about %" PRIu64 " in, by the bytes; out is not known\n",
                       forecast->tokens_in);
     bool is_by_token = forecast->tokens_in > 0 && forecast->cost.price_usd_out > 0;
-    text_cost(is_by_token ? "at least about " : "about ", &forecast->cost, forecast->tokens_in > 0,
+    bool is_part = is_by_token || (!forecast->is_timed && forecast->cost.price_usd_hour > 0);
+    text_cost(is_part ? "at least about " : "about ", &forecast->cost, forecast->tokens_in > 0,
               out);
 }
 
@@ -251,8 +256,11 @@ void job_forecast_text(const struct job_forecast *forecast, struct buffer *out)
                   forecast->records, forecast->failed, forecast->reused, forecast->cached,
                   forecast->run_rows, forecast->calls);
     text_padding(forecast->tokens, forecast->padded_tokens, out);
-    buffer_printf(out, "time         about %.3g s, with %d model process%s at once\n",
-                  forecast->wall_s, forecast->instances, forecast->instances == 1 ? "" : "es");
+    if (forecast->is_timed)
+        buffer_printf(out, "time         about %.3g s, with %d model process%s at once\n",
+                      forecast->wall_s, forecast->instances, forecast->instances == 1 ? "" : "es");
+    else
+        buffer_text(out, "time         not known, as no request was made\n");
     deviation_text(&forecast->deviation, forecast->precision, out);
     text_forecast_cost(forecast, out);
 }

@@ -8,7 +8,7 @@
 #ifndef TIDEMILL_RUNTIME_HTTP_H
 #define TIDEMILL_RUNTIME_HTTP_H
 
-#include "plan/upstream.h"
+#include "plan/plan.h"
 #include "runtime/http_handle.h"
 #include "runtime/http_protocol.h"
 #include "runtime/impl.h"
