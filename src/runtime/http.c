@@ -5,12 +5,10 @@
 #include "runtime/model.h"
 
 #include <math.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define BACKOFF_MS 500
-#define METADATA_TIMEOUT_MS 10000
 
 static struct http *http_of(struct runtime *runtime)
 {
@@ -52,69 +50,6 @@ static tidemill_error *parse_addresses(struct http *http, const char *model,
         p = comma == NULL ? NULL : comma + 1;
     }
     return NULL;
-}
-
-/* One GET, waited for; *ret_code and the outcome as of http_outcome_of. */
-static tidemill_error *get(struct http *http, const char *url, int wake_fd,
-                           struct http_response *response, enum http_outcome *ret_outcome,
-                           char message[512])
-{
-    CURL *handle = curl_easy_init();
-    struct http_request request = {.method = "GET", .url = url, .timeout_ms = METADATA_TIMEOUT_MS};
-    if (handle == NULL || !http_handle_prepare(handle, http->common, &request, response) ||
-        curl_multi_add_handle(http->multi, handle) != CURLM_OK) {
-        curl_easy_cleanup(handle);
-        return error_memory();
-    }
-    int n_running = 1, n_left;
-    struct curl_waitfd wake = {.fd = wake_fd, .events = CURL_WAIT_POLLIN};
-    CURLMsg *ended = NULL;
-    while (ended == NULL && wake.revents == 0) {
-        curl_multi_perform(http->multi, &n_running);
-        ended = curl_multi_info_read(http->multi, &n_left);
-        if (ended == NULL) curl_multi_poll(http->multi, &wake, wake_fd > 0 ? 1 : 0, 1000, NULL);
-    }
-    if (ended != NULL)
-        *ret_outcome = http_outcome_of(handle, ended->data.result, response, message);
-    curl_multi_remove_handle(http->multi, handle);
-    curl_easy_cleanup(handle);
-    return ended != NULL ? NULL : error_new(ERROR_INTERRUPTED, "stopped while asking %s", url);
-}
-
-static tidemill_error *wait_for(double seconds, int wake_fd)
-{
-    struct pollfd item = {.fd = wake_fd, .events = POLLIN};
-    if (poll(&item, wake_fd > 0 ? 1 : 0, (int)(seconds * 1e3)) <= 0) return NULL;
-    return error_new(ERROR_INTERRUPTED, "stopped while waiting for the server");
-}
-
-/* What the model takes and gives; a server that is not up yet is waited for. */
-static tidemill_error *fetch_metadata(struct http *http, struct http_upstream *upstream,
-                                      int wake_fd)
-{
-    char url[4096], message[512];
-    struct http_response response = {0};
-    enum http_outcome outcome = HTTP_UNREACHABLE;
-    tidemill_error *error = NULL;
-    double begun_s = clock_now_s();
-    snprintf(url, sizeof url, "%s%s", upstream->target.origin, upstream->target.metadata_path);
-    for (uint32_t tries = 0; error == NULL; tries++) {
-        error = get(http, url, wake_fd, &response, &outcome, message);
-        bool is_over = http->patience_s > 0 && clock_now_s() - begun_s > http->patience_s;
-        bool may_pass = outcome == HTTP_UNREACHABLE || outcome == HTTP_FAILED ||
-                        outcome == HTTP_BUSY || outcome == HTTP_TIMED_OUT;
-        if (error != NULL || !may_pass || is_over) break;
-        if (tries == 0) log_event(LOG_WARNING, "%s: %s; waiting for it", url, message);
-        error = wait_for(0.1 + backoff_s(http->backoff_base_s, 10, tries, &http->random_state),
-                         wake_fd);
-    }
-    struct slice body = {response.body.data, response.body.size};
-    if (error == NULL && outcome != HTTP_ANSWERED)
-        error = error_new(ERROR_UNREACHABLE, "%s: %s", url, message);
-    if (error == NULL)
-        error = error_context(http_target_take_metadata(&upstream->target, body), "%s", url);
-    http_response_free(&response);
-    return error;
 }
 
 /* Two inputs: what is asked, and, where servers have several routes, which of them. */
@@ -181,9 +116,7 @@ static tidemill_error *open_http(struct http *http, const struct runtime_options
     rate_start(&http->requests, (double)own->requests_minute, now_s);
     rate_start(&http->tokens, (double)own->tokens_minute, now_s);
     retry_budget_start(&http->budget, now_s);
-    for (size_t i = 0; i < http->n_upstreams; i++)
-        if (http->upstreams[i].target.metadata_path != NULL)
-            TRY(fetch_metadata(http, &http->upstreams[i], options->wake_fd));
+    TRY(http_fetch_metadata(http, options->wake_fd));
     TRY(http_wait_open(http));
     TRY(make_signature(http));
     describe(http);

@@ -88,6 +88,10 @@ void http_upstream_unreachable(struct http *http, struct http_upstream *upstream
 void http_upstream_busy(struct http *http, struct http_upstream *upstream, double now_s,
                         int64_t retry_after_ms, uint32_t tries);
 
+/* http_metadata.c: from whichever server answers first, for all of them, as they serve one model. Waits
+ * with patience for one that is up. ERROR_UNREACHABLE, ERROR_MODEL_LOAD, ERROR_INTERRUPTED by wake_fd. */
+tidemill_error *http_fetch_metadata(struct http *http, int wake_fd);
+
 /* http_wait.c: once `multi` is there, and nothing is under way. */
 tidemill_error *http_wait_open(struct http *http);
 void http_wait_close(struct http *http); /* after `multi` */
