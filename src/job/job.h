@@ -60,7 +60,8 @@ struct job_summary {
     double wall_s, cpu_s;         /* all runs of the job */
     double rate_rows_s;           /* records this run / its wall seconds */
     double run_wall_s, run_cpu_s; /* this run */
-    double model_busy_share;      /* of the wall time x hosts */
+    double model_busy_share;      /* of the wall time x hosts; 0 where servers answer */
+    double requests_under_way;    /* of servers: on average; 0: none is asked */
     uint64_t peak_memory_bytes;   /* engine's resident set, shared tensors included */
     uint64_t peak_host_memory_bytes;
     uint32_t batch;

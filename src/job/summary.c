@@ -67,8 +67,10 @@ void job_summary_json(const struct job_summary *summary, struct buffer *out)
     buffer_printf(out, ",\"tuning_s\":%.3f,\"host_restarts\":%d,\"model_busy_share\":%.3f",
                   summary->tuning_s, summary->restarts, summary->model_busy_share);
     buffer_printf(out,
-                  ",\"run_rows\":%" PRIu64 ",\"tokens\":%" PRIu64 ",\"padded_tokens\":%" PRIu64,
-                  summary->run_rows, summary->tokens, summary->padded_tokens);
+                  ",\"requests_under_way\":%.2f,\"run_rows\":%" PRIu64 ",\"tokens\":%" PRIu64
+                  ",\"padded_tokens\":%" PRIu64,
+                  summary->requests_under_way, summary->run_rows, summary->tokens,
+                  summary->padded_tokens);
     buffer_printf(out, ",\"peak_memory_bytes\":%" PRIu64 ",\"peak_host_memory_bytes\":%" PRIu64,
                   summary->peak_memory_bytes, summary->peak_host_memory_bytes);
     buffer_printf(out, ",\"prompt_bytes\":%" PRIu64 ",\"prompt_bytes_shared\":%" PRIu64,
@@ -179,8 +181,23 @@ static void text_savings(const struct job_summary *summary, struct buffer *out)
                       100 * (double)summary->prompt_bytes_shared / (double)summary->prompt_bytes);
 }
 
+/* Nothing of a server's is known but how it was asked. */
+static void text_server(const struct job_summary *summary, struct buffer *out)
+{
+    buffer_printf(out, "model        %s, ", summary->runtime);
+    if (summary->batch > 1) buffer_printf(out, "up to %u records a request, ", summary->batch);
+    buffer_printf(out, "%.1f requests under way on average\nmemory       ",
+                  summary->requests_under_way);
+    megabytes(out, summary->peak_memory_bytes);
+    buffer_text(out, " engine, at most\n");
+}
+
 static void text_model(const struct job_summary *summary, struct buffer *out)
 {
+    if (summary->requests_under_way > 0) {
+        text_server(summary, out);
+        return;
+    }
     buffer_printf(out, "model        %s, ", summary->runtime);
     if (summary->tokens_max > 0)
         buffer_printf(out, "calls of up to %u tokens", summary->tokens_max);

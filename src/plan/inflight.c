@@ -12,7 +12,8 @@
 #define GAIN_SHARE 0.4
 #define GAIN_MIN 1.03 /* a smaller one is noise */
 #define STALE_MAX 2U
-#define HOLD_INTERVALS 20U
+#define HOLD_FIRST 2U
+#define HOLD_MAX 20U
 /* What was measured before counts a little less each interval, so that a slower server is noticed. */
 #define FORGET 0.98
 
@@ -22,6 +23,7 @@ void inflight_start(struct inflight *climb, uint32_t limit_max)
         .limit = MIN(START, limit_max),
         .limit_max = limit_max,
         .is_doubling = true,
+        .hold = HOLD_FIRST,
         .started_s = -1,
         .cut_s = -1,
     };
@@ -37,7 +39,7 @@ static void begin_interval(struct inflight *climb, double now_s)
 
 static void grow(struct inflight *climb)
 {
-    uint32_t step = climb->is_doubling ? climb->limit : MAX(climb->limit / 8, 1U);
+    uint32_t step = climb->is_doubling ? climb->limit : MAX(climb->limit / 4, 1U);
     climb->limit = MIN(climb->limit + step, climb->limit_max);
 }
 
@@ -51,7 +53,8 @@ static void stay(struct inflight *climb)
     climb->is_doubling = false;
     climb->stale = 0;
     climb->limit = climb->best_limit;
-    climb->held = HOLD_INTERVALS;
+    climb->held = climb->hold;
+    climb->hold = MIN(2 * climb->hold, HOLD_MAX);
 }
 
 static void judge(struct inflight *climb, double rate)
@@ -65,6 +68,7 @@ static void judge(struct inflight *climb, double rate)
         climb->best_rate = rate;
         climb->best_limit = climb->limit;
         climb->stale = 0;
+        climb->hold = HOLD_FIRST;
         grow(climb);
     } else {
         stay(climb);
@@ -115,6 +119,6 @@ void inflight_congested(struct inflight *climb, double now_s, double request_s)
     climb->best_rate = 0;
     climb->is_doubling = false;
     climb->stale = 0;
-    climb->held = HOLD_INTERVALS / 4;
+    climb->held = HOLD_MAX / 4;
     climb->started_s = -1;
 }

@@ -16,7 +16,8 @@ struct inflight {
     uint32_t limit_max;
     bool is_doubling;
     uint32_t stale, held; /* intervals without gain; intervals to stay where it is */
-    double best_rate;     /* units/s; 0: none measured */
+    uint32_t hold; /* for how many it stays next time: twice as many each time that gains nothing */
+    double best_rate; /* units/s; 0: none measured */
     uint32_t best_limit;
     double started_s; /* of the interval; negative: none */
     double units;
