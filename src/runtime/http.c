@@ -7,8 +7,10 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #define BACKOFF_MS 500
+#define FILES_OTHER 128 /* that the job itself has open, at most */
 
 static struct http *http_of(struct runtime *runtime)
 {
@@ -95,11 +97,28 @@ static tidemill_error *make_calls(struct http *http, uint32_t n)
     return NULL;
 }
 
+/* A socket a request; without one libcurl says that the server is not there. Raises the limit on open
+ * files as far as that needs and may be, and returns how many requests it is enough for. */
+static uint32_t fit_into_open_files(uint32_t n)
+{
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)n + FILES_OTHER;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return n;
+    limit.rlim_cur = MIN(wanted, limit.rlim_max);
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur == wanted) return n;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    uint32_t fits = (uint32_t)MAX(limit.rlim_cur / 2, (rlim_t)1);
+    if (limit.rlim_cur > 2 * FILES_OTHER) fits = (uint32_t)(limit.rlim_cur - FILES_OTHER);
+    log_event(LOG_WARNING, "--max-inflight is %u: the limit on open files (ulimit -n) is %llu",
+              fits, (unsigned long long)limit.rlim_cur);
+    return fits;
+}
+
 static tidemill_error *open_http(struct http *http, const struct runtime_options *options)
 {
     const struct http_options *own = &options->http;
     double now_s = clock_now_s();
-    TRY(make_calls(http, (uint32_t)MAX(own->inflight_max, 1)));
+    TRY(make_calls(http, fit_into_open_files((uint32_t)MAX(own->inflight_max, 1))));
     TRY(parse_addresses(http, options->model, own->protocol));
     TRY(http_common_new(own, &http->common));
     http->multi = curl_multi_init();
