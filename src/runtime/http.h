@@ -36,6 +36,7 @@ struct http_call {
     struct http_upstream *upstream; /* while under way */
     uint32_t tries, busy_tries;     /* that were answered, or timed out; answered with "later" */
     bool is_retry;                  /* the budget for retries pays */
+    bool is_probe;                  /* asks a server that is down */
     double due_s, started_s, first_s;
     struct runtime_done done;
 };
