@@ -97,7 +97,7 @@ void inflight_answer(struct inflight *climb, double now_s, double units, uint32_
     }
     climb->units += units;
     climb->answers++;
-    climb->unfilled += n_under_way < climb->limit;
+    climb->unfilled += n_under_way < climb->limit - climb->limit / 4;
     double span_s = now_s - climb->started_s;
     if (climb->answers < MAX(2 * climb->limit, ANSWERS_MIN) || span_s < INTERVAL_MIN_S) return;
     /* Where there is too little work to fill the limit, a rate says nothing about it. */
