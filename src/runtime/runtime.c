@@ -16,6 +16,8 @@ tidemill_error *runtime_open(const struct runtime_options *options,
                              const struct shared_region *region, struct runtime **ret)
 {
     *ret = NULL;
+    if (model_kind(options->model) == MODEL_HTTP && options->http.is_batch)
+        return runtime_batch.open(options, region, ret);
     if (model_kind(options->model) == MODEL_HTTP)
         return error_new(ERROR_UNSUPPORTED, "this build cannot ask servers");
     return runtime_hosts.open(options, region, ret);

@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* batch.c - runtime_batch: records are collected, asked for in a batch, and handed back as its results are
+ * read. batch.h has the stages; this is the runtime's face: units in, units out, and the wait between. */
+#include "runtime/batch.h"
+
+#include "runtime/model.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MS_NS INT64_C(1000000)
+#define SETTLED_NS (1000 * MS_NS) /* so long without a new unit: there is no more to wait for */
+#define URLS_MAX 16               /* endpoints that records of one job may name */
+#define LIVE_POLL_MS 50 /* at most between looks at batches while requests are under way */
+
+static struct batch_runtime *runtime_of(struct runtime *runtime)
+{
+    return (struct batch_runtime *)runtime;
+}
+
+/* --- units ----------------------------------------------------------------------------------------------------- */
+
+void batch_unit_push(struct batch_unit_list *list, struct batch_unit *unit)
+{
+    unit->next = NULL;
+    if (list->first == NULL)
+        list->first = unit;
+    else
+        list->last->next = unit;
+    list->last = unit;
+    list->n++;
+}
+
+struct batch_unit *batch_unit_pop(struct batch_unit_list *list)
+{
+    struct batch_unit *unit = list->first;
+    if (unit == NULL) return NULL;
+    list->first = unit->next;
+    list->n--;
+    return unit;
+}
+
+struct slice batch_unit_row(const struct batch_runtime *runtime, const struct batch_unit *unit)
+{
+    const unsigned char *data = runtime->region->base + unit->input.offset;
+    uint32_t size;
+    memcpy(&size, data, sizeof size);
+    size_t room = unit->input.bytes - sizeof size;
+    return (struct slice){(const char *)data + sizeof size, MIN((size_t)size, room)};
+}
+
+tidemill_error *batch_unit_fail(struct batch_runtime *runtime, struct batch_unit *unit,
+                                enum error_code code, const char *message)
+{
+    free(unit->message);
+    unit->code = code;
+    unit->message = strdup(message);
+    if (unit->message == NULL) return error_memory();
+    batch_unit_push(&runtime->ended, unit);
+    return NULL;
+}
+
+tidemill_error *batch_unit_again(struct batch_runtime *runtime, struct batch_unit *unit,
+                                 const char *message)
+{
+    if (unit->tries++ >= runtime->options.http.retries)
+        return batch_unit_fail(runtime, unit, ERROR_UPSTREAM, message);
+    return batch_collect(runtime, unit);
+}
+
+tidemill_error *batch_attach(struct batch *batch, struct batch_unit *unit)
+{
+    if (batch->n_units == batch->capacity) {
+        size_t capacity = MAX(2 * batch->capacity, (size_t)256);
+        struct batch_unit **units = realloc(batch->units, capacity * sizeof *units);
+        if (units == NULL) return error_memory();
+        batch->units = units;
+        batch->capacity = capacity;
+    }
+    batch->units[batch->n_units++] = unit;
+    batch->n_waiting++;
+    batch->bytes += unit->line_bytes;
+    return NULL;
+}
+
+static void make_tag(const struct batch_runtime *runtime, char tag[BATCH_TAG_BYTES])
+{
+    /* only has to differ from all others at that server: nobody gains by guessing it */
+    uint64_t parts[4] = {(uint64_t)clock_now_ns(), (uint64_t)getpid(), (uint64_t)(uintptr_t)tag,
+                         runtime->state.n_past};
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    parts[2] ^= (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+    digest_text(hash_bytes(parts, sizeof parts), tag);
+}
+
+static tidemill_error *add_batch(struct batch_runtime *runtime, struct batch **ret)
+{
+    struct batch *batch = *ret = calloc(1, sizeof *batch);
+    if (batch == NULL) return error_memory();
+    batch->fd = -1;
+    batch->next = runtime->batches;
+    runtime->batches = batch;
+    return NULL;
+}
+
+/* All requests of a batch go to one endpoint. */
+tidemill_error *batch_collect(struct batch_runtime *runtime, struct batch_unit *unit)
+{
+    if (batch_is_late(runtime)) {
+        batch_unit_push(&runtime->stragglers, unit);
+        return NULL;
+    }
+    for (struct batch *batch = runtime->batches; batch != NULL; batch = batch->next) {
+        if (batch->stage != BATCH_COLLECTING || batch->url != unit->url || batch->is_full) continue;
+        batch->is_full = batch->n_units >= runtime->units_max ||
+                         batch->bytes + unit->line_bytes > BATCH_BYTES_MAX;
+        if (!batch->is_full) return batch_attach(batch, unit);
+    }
+    struct batch *batch;
+    TRY(add_batch(runtime, &batch));
+    batch->stage = BATCH_COLLECTING;
+    batch->url = unit->url;
+    make_tag(runtime, batch->tag);
+    return batch_attach(batch, unit);
+}
+
+static int64_t since_share(const struct batch_runtime *runtime, int64_t percent)
+{
+    int64_t deadline_ms = runtime->options.http.deadline_ms;
+    if (deadline_ms <= 0) return -1;
+    return clock_now_ns() - runtime->opened_ns - deadline_ms * MS_NS / 100 * percent;
+}
+
+bool batch_is_late(const struct batch_runtime *runtime)
+{
+    return since_share(runtime, 85) >= 0;
+}
+
+bool batch_is_over(const struct batch_runtime *runtime)
+{
+    return since_share(runtime, 95) >= 0;
+}
+
+bool batch_is_settled(const struct batch_runtime *runtime)
+{
+    if (runtime->free.n == 0) return true;
+    return !runtime->has_backlog && clock_now_ns() - runtime->submitted_ns >= SETTLED_NS;
+}
+
+/* --- opening --------------------------------------------------------------------------------------------------- */
+
+static tidemill_error *open_state(struct batch_runtime *runtime)
+{
+    const char *beside = runtime->options.http.state_beside;
+    char *path = NULL;
+    if (beside != NULL && asprintf(&path, "%s.upstream", beside) < 0) return error_memory();
+    tidemill_error *error = batch_state_open(runtime->io, path, &runtime->state);
+    free(path);
+    for (size_t i = 0; error == NULL && i < runtime->state.n_past; i++) {
+        struct batch_past *past = &runtime->state.past[i];
+        struct batch *batch;
+        if (past->is_gone || strcmp(past->server, runtime->api.base) != 0) continue;
+        error = add_batch(runtime, &batch);
+        if (error != NULL) break;
+        batch->past = past;
+        memcpy(batch->tag, past->tag, sizeof batch->tag);
+        batch->after = strdup(past->after);
+        batch->id = past->id != NULL ? strdup(past->id) : NULL;
+        if (batch->after == NULL || (past->id != NULL && batch->id == NULL)) error = error_memory();
+    }
+    return error;
+}
+
+static tidemill_error *open_requests(struct batch_runtime *runtime)
+{
+    TRY(http_common_new(&runtime->options.http, &runtime->common));
+    runtime->multi = curl_multi_init();
+    if (runtime->multi == NULL) return error_memory();
+    if (runtime->api.dialect != BATCH_ANTHROPIC) return NULL;
+    TRY(http_common_name_key(runtime->common, "x-api-key"));
+    for (size_t i = 0; i < runtime->options.http.n_headers; i++)
+        if (strncasecmp(runtime->options.http.headers[i], "anthropic-version:", 18) == 0)
+            return NULL;
+    return http_common_add(runtime->common, "anthropic-version: 2023-06-01");
+}
+
+static tidemill_error *open_all(struct batch_runtime *runtime)
+{
+    TRY(batch_api_open(runtime->options.model, runtime->options.http.protocol, &runtime->api));
+    TRY(open_requests(runtime));
+    TRY(open_state(runtime));
+    runtime->units = calloc(BATCH_UNITS_MAX, sizeof *runtime->units);
+    if (runtime->units == NULL) return error_memory();
+    for (size_t i = 0; i < BATCH_UNITS_MAX; i++)
+        batch_unit_push(&runtime->free, &runtime->units[i]);
+    snprintf(runtime->base.description, sizeof runtime->base.description, "%s (batch)",
+             runtime->api.target.origin);
+    return signature_make_json(&runtime->base.signature, "request", "response", false);
+}
+
+static tidemill_error *batch_open(const struct runtime_options *options,
+                                  const struct shared_region *region, struct runtime **ret)
+{
+    struct batch_runtime *runtime = calloc(1, sizeof *runtime);
+    if (runtime == NULL) return error_memory();
+    runtime->base.impl = &runtime_batch;
+    runtime->region = region;
+    runtime->options = *options;
+    runtime->io = &io_local;
+    runtime->state.fd = -1;
+    runtime->units_max = BATCH_UNITS_MAX;
+    runtime->opened_ns = runtime->submitted_ns = clock_now_ns();
+    tidemill_error *error = open_all(runtime);
+    if (error != NULL)
+        runtime_close(&runtime->base);
+    else
+        *ret = &runtime->base;
+    return error;
+}
+
+static void batch_end(struct runtime *base)
+{
+    struct batch_runtime *runtime = runtime_of(base);
+    if (runtime->live != NULL) runtime_end_hosts(runtime->live);
+}
+
+static void batch_close(struct runtime *base)
+{
+    struct batch_runtime *runtime = runtime_of(base);
+    if (runtime->multi != NULL && runtime->is_used) batch_clean_up(runtime);
+    for (struct batch *batch; (batch = runtime->batches) != NULL;) {
+        runtime->batches = batch->next;
+        batch_free(runtime, batch);
+    }
+    for (size_t i = 0; runtime->units != NULL && i < BATCH_UNITS_MAX; i++)
+        free(runtime->units[i].message);
+    for (size_t i = 0; i < runtime->n_urls; i++) free(runtime->urls[i]);
+    runtime_close(runtime->live);
+    curl_multi_cleanup(runtime->multi);
+    http_common_free(runtime->common);
+    batch_state_close(&runtime->state);
+    batch_api_close(&runtime->api);
+    model_signature_free(&runtime->base.signature);
+    buffer_free(&runtime->body);
+    buffer_free(&runtime->text);
+    free(runtime->urls);
+    free(runtime->units);
+    free(runtime);
+}
+
+/* --- units in -------------------------------------------------------------------------------------------------- */
+
+/* The one copy of an endpoint: batches compare pointers. */
+static tidemill_error *intern_url(struct batch_runtime *runtime, const char *url, const char **ret)
+{
+    for (size_t i = 0; i < runtime->n_urls; i++) {
+        *ret = runtime->urls[i];
+        if (strcmp(*ret, url) == 0) return NULL;
+    }
+    *ret = NULL;
+    if (runtime->n_urls == URLS_MAX) return NULL;
+    char **urls = realloc(runtime->urls, (runtime->n_urls + 1) * sizeof *urls);
+    if (urls == NULL) return error_memory();
+    runtime->urls = urls;
+    *ret = urls[runtime->n_urls] = strdup(url);
+    if (*ret == NULL) return error_memory();
+    runtime->n_urls++;
+    return NULL;
+}
+
+/* Where the request goes: the address's path, or the record's own. unit->url NULL: message says why. */
+static tidemill_error *choose_url(struct batch_runtime *runtime, struct batch_unit *unit,
+                                  enum error_code *ret_code, char message[512])
+{
+    char own[2048];
+    const char *url = runtime->api.endpoint;
+    *ret_code = ERROR_OK;
+    unit->url = NULL;
+    if (url == NULL) {
+        *ret_code = batch_record_url(batch_unit_row(runtime, unit), own, message);
+        if (*ret_code != ERROR_OK) return NULL;
+        url = own;
+    }
+    TRY(intern_url(runtime, url, &unit->url));
+    if (unit->url != NULL) return NULL;
+    *ret_code = ERROR_WRONG_TYPE;
+    snprintf(message, 512, "the records before it name %d other urls already", URLS_MAX);
+    return NULL;
+}
+
+/* The batch of an earlier run that holds the unit already: the newest, as older ones gave no answer. */
+static struct batch *find_past(struct batch_runtime *runtime, const struct batch_unit *unit)
+{
+    for (struct batch *batch = runtime->batches; batch != NULL; batch = batch->next)
+        if (batch->past != NULL && !batch->past->is_gone && batch_past_has(batch->past, &unit->key))
+            return batch;
+    return NULL;
+}
+
+static tidemill_error *place_unit(struct batch_runtime *runtime, struct batch_unit *unit)
+{
+    char message[512] = "";
+    enum error_code code;
+    TRY(choose_url(runtime, unit, &code, message));
+    if (code == ERROR_OK) code = batch_measure(runtime, unit, message);
+    if (code == ERROR_MEMORY) return error_memory();
+    if (code != ERROR_OK) return batch_unit_fail(runtime, unit, code, message);
+    struct batch *past = find_past(runtime, unit);
+    return past != NULL ? batch_attach(past, unit) : batch_collect(runtime, unit);
+}
+
+static tidemill_error *batch_submit(struct runtime *base, const struct runtime_work *work)
+{
+    struct batch_runtime *runtime = runtime_of(base);
+    const struct work_input *input = &work->inputs[0];
+    if (input->bytes < sizeof(uint32_t) || input->offset > runtime->region->size ||
+        input->bytes > runtime->region->size - input->offset || work->n_rows != 1)
+        return error_new(ERROR_INTERNAL, "an input that is not one text in the region");
+    struct batch_unit *unit = batch_unit_pop(&runtime->free);
+    if (unit == NULL) return error_new(ERROR_INTERNAL, "more work than the runtime can take");
+    free(unit->message);
+    *unit = (struct batch_unit){
+        .id = work->id,
+        .key.index = work->index,
+        .input = *input,
+        .output_offset = work->output_offset,
+        .output_capacity = work->output_capacity,
+    };
+    runtime->submitted_ns = clock_now_ns();
+    runtime->is_used = true;
+    return place_unit(runtime, unit);
+}
+
+static size_t batch_capacity(const struct runtime *base)
+{
+    return ((const struct batch_runtime *)base)->free.n;
+}
+
+static void batch_hint_backlog(struct runtime *base, bool has_backlog)
+{
+    runtime_of(base)->has_backlog = has_backlog;
+}
+
+/* --- one by one, when the deadline is near -------------------------------------------------------------------- */
+
+static tidemill_error *open_live(struct batch_runtime *runtime)
+{
+    if (runtime->live != NULL) return NULL;
+    log_event(LOG_INFO, "the deadline is near: asking for what is left one by one");
+    struct runtime_options options = runtime->options;
+    options.http.is_batch = false;
+    return runtime_open(&options, runtime->region, &runtime->live);
+}
+
+static tidemill_error *submit_stragglers(struct batch_runtime *runtime)
+{
+    if (runtime->stragglers.n == 0) return NULL;
+    TRY(open_live(runtime));
+    while (runtime->stragglers.n > 0 && runtime_capacity(runtime->live) > 0) {
+        struct batch_unit *unit = batch_unit_pop(&runtime->stragglers);
+        struct runtime_work work = {
+            .id = (uint64_t)(uintptr_t)unit,
+            .index = unit->key.index,
+            .n_rows = 1,
+            .inputs = &unit->input,
+            .output_offset = unit->output_offset,
+            .output_capacity = unit->output_capacity,
+        };
+        TRY(runtime_submit(runtime->live, &work));
+        runtime->n_live++;
+    }
+    runtime_hint_backlog(runtime->live, runtime->stragglers.n > 0);
+    return NULL;
+}
+
+static tidemill_error *poll_live(struct batch_runtime *runtime, int timeout_ms, int wake_fd,
+                                 struct runtime_done *done, size_t capacity, size_t *ret_n)
+{
+    size_t n = 0;
+    if (runtime->n_live == 0 || capacity == *ret_n) return NULL;
+    TRY(runtime_poll(runtime->live, timeout_ms, wake_fd, done + *ret_n, capacity - *ret_n, &n));
+    for (size_t i = *ret_n; i < *ret_n + n; i++) {
+        struct batch_unit *unit = (struct batch_unit *)(uintptr_t)done[i].id;
+        done[i].id = unit->id;
+        batch_unit_push(&runtime->free, unit);
+    }
+    runtime->n_live -= n;
+    *ret_n += n;
+    return NULL;
+}
+
+/* --- units out -------------------------------------------------------------------------------------------------- */
+
+static void give_ended(struct batch_runtime *runtime, struct runtime_done *done, size_t capacity,
+                       size_t *ret_n)
+{
+    struct batch_unit *unit;
+    while (*ret_n < capacity && (unit = batch_unit_pop(&runtime->ended)) != NULL) {
+        struct runtime_done *one = &done[(*ret_n)++];
+        *one = (struct runtime_done){.id = unit->id, .code = unit->code};
+        snprintf(one->message, sizeof one->message, "%s", unit->message);
+        batch_unit_push(&runtime->free, unit);
+    }
+}
+
+static tidemill_error *attend_all(struct batch_runtime *runtime, struct runtime_done *done,
+                                  size_t capacity, size_t *ret_n)
+{
+    for (struct batch *batch = runtime->batches; batch != NULL; batch = batch->next) {
+        bool is_over = false;
+        TRY(batch_attend(runtime, batch, clock_now_ns()));
+        if (batch->stage != BATCH_READING) continue;
+        TRY(batch_read(runtime, batch, done, capacity, ret_n, &is_over));
+        if (is_over) TRY(batch_read_through(runtime, batch));
+    }
+    TRY(submit_stragglers(runtime));
+    give_ended(runtime, done, capacity, ret_n);
+    return NULL;
+}
+
+/* When something is due next, at most until `end_ns`. */
+static int wait_ms(const struct batch_runtime *runtime, int64_t now_ns, int64_t end_ns)
+{
+    int64_t next_ns = end_ns;
+    for (const struct batch *batch = runtime->batches; batch != NULL; batch = batch->next) {
+        bool is_gathering =
+            batch->stage == BATCH_COLLECTING || (batch->past != NULL && batch->n_waiting > 0);
+        if (is_gathering) next_ns = MIN(next_ns, now_ns + SETTLED_NS / 10);
+        if (batch->stage != BATCH_IDLE && batch->transfer.easy == NULL && batch->due_ns > 0)
+            next_ns = MIN(next_ns, batch->due_ns);
+    }
+    if (runtime->options.http.deadline_ms > 0) next_ns = MIN(next_ns, now_ns + 100 * MS_NS);
+    int64_t ms = (next_ns - now_ns + MS_NS - 1) / MS_NS;
+    return (int)MIN(MAX(ms, INT64_C(0)), INT64_C(60000));
+}
+
+static tidemill_error *take_messages(struct batch_runtime *runtime)
+{
+    int n_left, n_running;
+    if (curl_multi_perform(runtime->multi, &n_running) != CURLM_OK)
+        return error_new(ERROR_INTERNAL, "libcurl cannot go on");
+    for (CURLMsg *message; (message = curl_multi_info_read(runtime->multi, &n_left)) != NULL;) {
+        void *owner = NULL;
+        CURLcode code = message->data.result;
+        if (message->msg != CURLMSG_DONE) continue;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&owner);
+        TRY(batch_answered(runtime, owner, code));
+    }
+    return NULL;
+}
+
+/* Waits for the servers, the clock, or the wake descriptor. */
+static bool wait_for_server(struct batch_runtime *runtime, int timeout_ms, int wake_fd)
+{
+    struct curl_waitfd item = {.fd = wake_fd, .events = CURL_WAIT_POLLIN};
+    curl_multi_poll(runtime->multi, &item, wake_fd >= 0, timeout_ms, NULL);
+    return wake_fd >= 0 && item.revents != 0;
+}
+
+static tidemill_error *batch_poll(struct runtime *base, int timeout_ms, int wake_fd,
+                                  struct runtime_done *done, size_t capacity, size_t *ret_n)
+{
+    struct batch_runtime *runtime = runtime_of(base);
+    int64_t now_ns = clock_now_ns();
+    int64_t end_ns = timeout_ms < 0 ? INT64_MAX / 2 : now_ns + timeout_ms * MS_NS;
+    *ret_n = 0;
+    for (bool is_woken = false;; now_ns = clock_now_ns()) {
+        TRY(take_messages(runtime));
+        TRY(attend_all(runtime, done, capacity, ret_n));
+        TRY(poll_live(runtime, 0, -1, done, capacity, ret_n));
+        if (*ret_n > 0 || is_woken || now_ns >= end_ns) return NULL;
+        int wait = wait_ms(runtime, now_ns, end_ns);
+        if (runtime->n_live == 0) {
+            is_woken = wait_for_server(runtime, wait, wake_fd);
+            continue;
+        }
+        struct pollfd item = {.fd = wake_fd, .events = POLLIN};
+        TRY(poll_live(runtime, MIN(wait, LIVE_POLL_MS), wake_fd, done, capacity, ret_n));
+        is_woken = poll(&item, 1, 0) > 0;
+    }
+}
+
+static void batch_get_stats(struct runtime *base, struct runtime_stats *ret)
+{
+    struct batch_runtime *runtime = runtime_of(base);
+    *ret = (struct runtime_stats){0};
+    if (runtime->live != NULL) runtime_get_stats(runtime->live, ret);
+}
+
+const struct runtime_impl runtime_batch = {
+    .open = batch_open,
+    .capacity = batch_capacity,
+    .submit = batch_submit,
+    .poll = batch_poll,
+    .hint_backlog = batch_hint_backlog,
+    .get_stats = batch_get_stats,
+    .end = batch_end,
+    .close = batch_close,
+};
