@@ -23,7 +23,8 @@ static tidemill_error *forget(struct run *run)
     static const char *const endings[] = {
         ".journal",           ".journal.new",       ".partial",      ".rows",
         ".answers",           ".retry.out.answers", ".retry.in",     ".retry.out",
-        ".retry.out.journal", ".retry.out.partial", ".retry.errors", ".retry.errors.partial"};
+        ".retry.out.journal", ".retry.out.partial", ".retry.errors", ".retry.errors.partial",
+        ".upstream",          ".retry.out.upstream"};
     for (size_t i = 0; i < COUNT_OF(endings); i++) {
         char *path = path_with(run->spec->output, endings[i]);
         if (path == NULL) return error_memory();

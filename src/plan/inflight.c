@@ -3,12 +3,17 @@
 #include "plan/upstream.h"
 
 #define START 16U
-/* An interval holds so many answers at least, and one for each request that may be under way. */
-#define ANSWERS_MIN 8U
-#define GAIN 1.03 /* a smaller one is noise */
+/* An interval holds so many answers at least, and two for each request that may be under way: the first
+ * ones were started under the limit before. */
+#define ANSWERS_MIN 32U
+#define INTERVAL_MIN_S 0.05
+/* More requests under way must bring that share of what they would if the server had room, or they
+ * only wait. */
+#define GAIN_SHARE 0.4
+#define GAIN_MIN 1.03 /* a smaller one is noise */
 #define STALE_MAX 2U
 #define HOLD_INTERVALS 20U
-/* What was measured long ago counts a little less each interval, so that a slower server is noticed. */
+/* What was measured before counts a little less each interval, so that a slower server is noticed. */
 #define FORGET 0.98
 
 void inflight_start(struct inflight *climb, uint32_t limit_max)
@@ -51,11 +56,12 @@ static void stay(struct inflight *climb)
 
 static void judge(struct inflight *climb, double rate)
 {
-    climb->best_rate *= FORGET;
+    double step = (double)climb->limit / climb->best_limit - 1;
+    double gain = MAX(1 + GAIN_SHARE * step, GAIN_MIN);
     if (climb->held > 0) {
-        if (climb->limit == climb->best_limit) climb->best_rate = MAX(climb->best_rate, rate);
+        climb->best_rate = MAX(climb->best_rate * FORGET, rate);
         if (--climb->held == 0) grow(climb);
-    } else if (rate > climb->best_rate * GAIN) {
+    } else if (rate > climb->best_rate * gain) {
         climb->best_rate = rate;
         climb->best_limit = climb->limit;
         climb->stale = 0;
@@ -74,10 +80,10 @@ void inflight_answer(struct inflight *climb, double now_s, double units, uint32_
     climb->units += units;
     climb->answers++;
     climb->unfilled += n_under_way < climb->limit;
-    if (climb->answers < MAX(climb->limit, ANSWERS_MIN)) return;
     double span_s = now_s - climb->started_s;
+    if (climb->answers < MAX(2 * climb->limit, ANSWERS_MIN) || span_s < INTERVAL_MIN_S) return;
     /* Where there is too little work to fill the limit, a rate says nothing about it. */
-    bool is_telling = span_s > 0 && climb->unfilled * 4 < climb->answers;
+    bool is_telling = climb->unfilled * 4 < climb->answers;
     if (is_telling) judge(climb, climb->units / span_s);
     begin_interval(climb, now_s);
 }

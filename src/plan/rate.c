@@ -5,7 +5,7 @@
 #define SECONDS_A_MINUTE 60.0
 #define RETRY_SHARE 0.1
 #define RETRY_LEVEL_MAX 20.0
-#define RETRIES_S 1.0 /* also where nothing else is asked */
+#define RETRIES_S 10.0 /* besides, so that a slow job is not held up */
 
 static double level_at(double level, double per_s, double capacity, double filled_s, double now_s)
 {

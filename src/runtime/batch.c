@@ -15,6 +15,7 @@
 #define MS_NS INT64_C(1000000)
 #define SETTLED_NS (1000 * MS_NS) /* so long without a new unit: there is no more to wait for */
 #define URLS_MAX 16               /* endpoints that records of one job may name */
+#define ANTHROPIC_VERSION "anthropic-version: 2023-06-01"
 #define LIVE_POLL_MS 50 /* at most between looks at batches while requests are under way */
 
 static struct batch_runtime *runtime_of(struct runtime *runtime)
@@ -44,12 +45,14 @@ struct batch_unit *batch_unit_pop(struct batch_unit_list *list)
     return unit;
 }
 
-struct slice batch_unit_row(const struct batch_runtime *runtime, const struct batch_unit *unit)
+struct slice batch_unit_text(const struct batch_runtime *runtime, const struct batch_unit *unit,
+                             size_t i)
 {
-    const unsigned char *data = runtime->region->base + unit->input.offset;
+    const unsigned char *data = runtime->region->base + unit->inputs[i].offset;
     uint32_t size;
+    if (unit->inputs[i].bytes < sizeof size) return (struct slice){0};
     memcpy(&size, data, sizeof size);
-    size_t room = unit->input.bytes - sizeof size;
+    size_t room = unit->inputs[i].bytes - sizeof size;
     return (struct slice){(const char *)data + sizeof size, MIN((size_t)size, room)};
 }
 
@@ -154,6 +157,7 @@ bool batch_is_settled(const struct batch_runtime *runtime)
 
 /* --- opening --------------------------------------------------------------------------------------------------- */
 
+/* At the first submit: until then the job may still be told to begin anew, which removes the file. */
 static tidemill_error *open_state(struct batch_runtime *runtime)
 {
     const char *beside = runtime->options.http.state_beside;
@@ -176,6 +180,13 @@ static tidemill_error *open_state(struct batch_runtime *runtime)
     return error;
 }
 
+static bool has_version_header(const struct http_options *options)
+{
+    for (size_t i = 0; i < options->n_headers; i++)
+        if (strncasecmp(options->headers[i], "anthropic-version:", 18) == 0) return true;
+    return false;
+}
+
 static tidemill_error *open_requests(struct batch_runtime *runtime)
 {
     TRY(http_common_new(&runtime->options.http, &runtime->common));
@@ -183,24 +194,35 @@ static tidemill_error *open_requests(struct batch_runtime *runtime)
     if (runtime->multi == NULL) return error_memory();
     if (runtime->api.dialect != BATCH_ANTHROPIC) return NULL;
     TRY(http_common_name_key(runtime->common, "x-api-key"));
-    for (size_t i = 0; i < runtime->options.http.n_headers; i++)
-        if (strncasecmp(runtime->options.http.headers[i], "anthropic-version:", 18) == 0)
-            return NULL;
-    return http_common_add(runtime->common, "anthropic-version: 2023-06-01");
+    if (has_version_header(&runtime->options.http)) return NULL;
+    return http_common_add(runtime->common, ANTHROPIC_VERSION);
+}
+
+/* As when asked one by one: what is done either way must look the same. */
+static tidemill_error *make_signature(struct model_signature *signature)
+{
+    TRY(signature_make_json(signature, "body", "response", false));
+    struct value_spec *inputs = realloc(signature->inputs, 2 * sizeof *inputs);
+    if (inputs == NULL) return error_memory();
+    signature->inputs = inputs;
+    inputs[1] = (struct value_spec){
+        .kind = VALUE_TENSOR, .type = TENSOR_STRING, .is_optional = true, .name = strdup("url")};
+    if (inputs[1].name == NULL) return error_memory();
+    signature->n_inputs = 2;
+    return NULL;
 }
 
 static tidemill_error *open_all(struct batch_runtime *runtime)
 {
     TRY(batch_api_open(runtime->options.model, runtime->options.http.protocol, &runtime->api));
     TRY(open_requests(runtime));
-    TRY(open_state(runtime));
     runtime->units = calloc(BATCH_UNITS_MAX, sizeof *runtime->units);
     if (runtime->units == NULL) return error_memory();
     for (size_t i = 0; i < BATCH_UNITS_MAX; i++)
         batch_unit_push(&runtime->free, &runtime->units[i]);
     snprintf(runtime->base.description, sizeof runtime->base.description, "%s (batch)",
              runtime->api.target.origin);
-    return signature_make_json(&runtime->base.signature, "request", "response", false);
+    return make_signature(&runtime->base.signature);
 }
 
 static tidemill_error *batch_open(const struct runtime_options *options,
@@ -279,10 +301,17 @@ static tidemill_error *choose_url(struct batch_runtime *runtime, struct batch_un
 {
     char own[2048];
     const char *url = runtime->api.endpoint;
+    struct slice named = batch_unit_text(runtime, unit, 1);
     *ret_code = ERROR_OK;
     unit->url = NULL;
+    if (url == NULL && named.size == 0) {
+        *ret_code = ERROR_MISSING_FIELD;
+        snprintf(message, 512,
+                 "the record has no url, and --model names no path such as /v1/chat/completions");
+        return NULL;
+    }
     if (url == NULL) {
-        *ret_code = batch_record_url(batch_unit_row(runtime, unit), own, message);
+        *ret_code = http_record_path(named, own, message);
         if (*ret_code != ERROR_OK) return NULL;
         url = own;
     }
@@ -317,22 +346,25 @@ static tidemill_error *place_unit(struct batch_runtime *runtime, struct batch_un
 static tidemill_error *batch_submit(struct runtime *base, const struct runtime_work *work)
 {
     struct batch_runtime *runtime = runtime_of(base);
-    const struct work_input *input = &work->inputs[0];
-    if (input->bytes < sizeof(uint32_t) || input->offset > runtime->region->size ||
-        input->bytes > runtime->region->size - input->offset || work->n_rows != 1)
-        return error_new(ERROR_INTERNAL, "an input that is not one text in the region");
+    if (!runtime->is_used) TRY(open_state(runtime));
+    runtime->is_used = true;
+    for (size_t i = 0; i < COUNT_OF(((struct batch_unit *)0)->inputs); i++) {
+        const struct work_input *input = &work->inputs[i];
+        if (input->offset > runtime->region->size ||
+            input->bytes > runtime->region->size - input->offset || work->n_rows != 1)
+            return error_new(ERROR_INTERNAL, "an input that is not one text in the region");
+    }
     struct batch_unit *unit = batch_unit_pop(&runtime->free);
     if (unit == NULL) return error_new(ERROR_INTERNAL, "more work than the runtime can take");
     free(unit->message);
     *unit = (struct batch_unit){
         .id = work->id,
         .key.index = work->index,
-        .input = *input,
+        .inputs = {work->inputs[0], work->inputs[1]},
         .output_offset = work->output_offset,
         .output_capacity = work->output_capacity,
     };
     runtime->submitted_ns = clock_now_ns();
-    runtime->is_used = true;
     return place_unit(runtime, unit);
 }
 
@@ -353,8 +385,28 @@ static tidemill_error *open_live(struct batch_runtime *runtime)
     if (runtime->live != NULL) return NULL;
     log_event(LOG_INFO, "the deadline is near: asking for what is left one by one");
     struct runtime_options options = runtime->options;
-    options.http.is_batch = false;
-    return runtime_open(&options, runtime->region, &runtime->live);
+    struct http_options *http = &options.http;
+    http->is_batch = false;
+    if (runtime->api.dialect == BATCH_OPENAI)
+        return runtime_open(&options, runtime->region, &runtime->live);
+    const char **headers = calloc(http->n_headers + 2, sizeof *headers);
+    struct buffer key = {0};
+    if (headers == NULL) return error_memory();
+    if (http->n_headers > 0) memcpy(headers, http->headers, http->n_headers * sizeof *headers);
+    http->headers = headers;
+    if (!has_version_header(&runtime->options.http)) headers[http->n_headers++] = ANTHROPIC_VERSION;
+    if (http->key != NULL) {
+        buffer_printf(&key, "x-api-key: %s", http->key);
+        buffer_byte(&key, '\0');
+        if (!key.is_failed) headers[http->n_headers++] = key.data;
+    }
+    http->key = NULL;
+    tidemill_error *error =
+        key.is_failed ? error_memory() : runtime_open(&options, runtime->region, &runtime->live);
+    if (key.data != NULL) explicit_bzero(key.data, key.size);
+    buffer_free(&key);
+    free(headers);
+    return error;
 }
 
 static tidemill_error *submit_stragglers(struct batch_runtime *runtime)
@@ -367,7 +419,7 @@ static tidemill_error *submit_stragglers(struct batch_runtime *runtime)
             .id = (uint64_t)(uintptr_t)unit,
             .index = unit->key.index,
             .n_rows = 1,
-            .inputs = &unit->input,
+            .inputs = unit->inputs,
             .output_offset = unit->output_offset,
             .output_capacity = unit->output_capacity,
         };

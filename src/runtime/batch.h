@@ -26,7 +26,8 @@ struct batch_unit {
     struct batch_unit *next; /* in a list of one place */
     uint64_t id;             /* the caller's */
     struct batch_unit_key key;
-    struct work_input input; /* stays where it is until the unit is handed back */
+    struct work_input
+        inputs[2]; /* body and url; they stay where they are until it is handed back */
     size_t output_offset, output_capacity;
     uint64_t line_bytes; /* in a batch, all that separates lines included */
     const char *url;     /* one of batch_runtime.urls */
@@ -128,8 +129,9 @@ struct batch_runtime {
 
 /* --- units (batch.c) ----------------------------------------------------------------------------------- */
 
-/* The text of a unit's record, in the region. */
-struct slice batch_unit_row(const struct batch_runtime *runtime, const struct batch_unit *unit);
+/* Text `i` of a unit's record, in the region: 0 is the body, 1 its url or empty. */
+struct slice batch_unit_text(const struct batch_runtime *runtime, const struct batch_unit *unit,
+                             size_t i);
 /* A unit that got no answer: into another batch, or to the live runtime, or, tried often enough, back
  * with `message`. */
 tidemill_error *batch_unit_again(struct batch_runtime *runtime, struct batch_unit *unit,
@@ -144,9 +146,6 @@ bool batch_is_late(const struct batch_runtime *runtime);
 bool batch_is_over(const struct batch_runtime *runtime);
 /* Nothing was submitted for a while, and no more is to come now. */
 bool batch_is_settled(const struct batch_runtime *runtime);
-
-/* The url in a record that brings its own, checked. ERROR_OK, or its error and a sentence. */
-enum error_code batch_record_url(struct slice row, char ret[2048], char message[512]);
 
 /* --- stages (batch_run.c) --------------------------------------------------------------------------------- */
 

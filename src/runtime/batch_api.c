@@ -35,39 +35,23 @@ static bool is_anthropic(const char *address)
     return is_it;
 }
 
-/* "/proxy/v1/chat/completions" -> base ".../proxy/v1", endpoint "/v1/chat/completions". */
-static tidemill_error *split_path(struct batch_api *api, const char *address)
-{
-    const char *path = api->target.path != NULL ? api->target.path : "";
-    const char *version = strstr(path, "/v1/");
-    if (path[0] != '\0' && version == NULL)
-        return error_new(
-            ERROR_USAGE,
-            "--via batch: %s has no /v1/ in its path, so there is no telling where its "
-            "batch API is",
-            address);
-    int n_before = version != NULL ? (int)(version - path) : 0;
-    if (asprintf(&api->base, "%s%.*s/v1", api->target.origin, n_before, path) < 0) {
-        api->base = NULL;
-        return error_memory();
-    }
-    if (version == NULL) return NULL;
-    api->endpoint = strdup(version);
-    return api->endpoint == NULL ? error_memory() : NULL;
-}
-
 tidemill_error *batch_api_open(const char *address, enum http_protocol protocol,
                                struct batch_api *ret)
 {
-    *ret = (struct batch_api){.dialect = is_anthropic(address) ? BATCH_ANTHROPIC : BATCH_OPENAI};
-    bool is_json = ret->dialect == BATCH_ANTHROPIC && protocol == PROTOCOL_AUTO;
-    TRY(http_target_parse(address, is_json ? PROTOCOL_JSON : protocol, &ret->target));
-    enum http_protocol found = ret->target.protocol;
-    if (found != PROTOCOL_OPENAI && !(ret->dialect == BATCH_ANTHROPIC && found == PROTOCOL_JSON))
+    *ret = (struct batch_api){0};
+    if (strstr(address, ",http") != NULL)
+        return error_new(ERROR_USAGE, "--via batch: a batch is at one server; name one address");
+    ret->dialect = is_anthropic(address) ? BATCH_ANTHROPIC : BATCH_OPENAI;
+    TRY(http_target_parse(address, protocol, &ret->target));
+    if (ret->target.protocol != PROTOCOL_OPENAI)
         return error_new(ERROR_USAGE,
                          "--via batch needs a server with OpenAI's or Anthropic's batch "
                          "API; leave it out to ask for each record by itself");
-    return split_path(ret, address);
+    const char *endpoint = ret->dialect == BATCH_ANTHROPIC ? "/v1/messages" : ret->target.path;
+    if (asprintf(&ret->base, "%s/v1", ret->target.origin) < 0) ret->base = NULL;
+    ret->endpoint = endpoint != NULL ? strndup(endpoint, strcspn(endpoint, "?")) : NULL;
+    bool is_short = ret->base == NULL || (endpoint != NULL && ret->endpoint == NULL);
+    return is_short ? error_memory() : NULL;
 }
 
 void batch_api_close(struct batch_api *api)

@@ -13,7 +13,7 @@
 struct batch_api {
     enum batch_dialect dialect;
     struct http_target target;
-    char *base;     /* origin and what stands before the API's paths: "https://api.openai.com/v1" */
+    char *base;     /* before the API's paths: "https://api.openai.com/v1" */
     char *endpoint; /* of the requests in a batch, "/v1/chat/completions"; NULL: their own url */
 };
 

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <yyjson.h>
 
 #define WINDOW_BYTES ((size_t)256 << 10)
 #define LINE_BYTES_MAX HTTP_ANSWER_BYTES_MAX
@@ -128,21 +127,6 @@ static tidemill_error *make_value(struct slice text, struct runtime_done *done)
     return NULL;
 }
 
-static struct token_usage anthropic_usage(struct slice text)
-{
-    yyjson_doc *doc = yyjson_read(text.data, text.size, 0);
-    yyjson_val *usage = yyjson_obj_get(yyjson_doc_get_root(doc), "usage");
-    uint64_t cached = yyjson_get_uint(yyjson_obj_get(usage, "cache_read_input_tokens"));
-    uint64_t written = yyjson_get_uint(yyjson_obj_get(usage, "cache_creation_input_tokens"));
-    struct token_usage ret = {
-        .in = yyjson_get_uint(yyjson_obj_get(usage, "input_tokens")) + cached + written,
-        .cached = cached,
-        .out = yyjson_get_uint(yyjson_obj_get(usage, "output_tokens")),
-    };
-    yyjson_doc_free(doc);
-    return ret;
-}
-
 static tidemill_error *take_answer(struct batch_runtime *runtime, const struct batch_unit *unit,
                                    const struct batch_result *result, struct runtime_done *done)
 {
@@ -158,7 +142,7 @@ static tidemill_error *take_answer(struct batch_runtime *runtime, const struct b
     }
     if (runtime->text.is_failed) return error_memory();
     struct slice text = {runtime->text.data, ends[0]};
-    done->usage = runtime->api.dialect == BATCH_ANTHROPIC ? anthropic_usage(text) : answer.usage;
+    done->usage = answer.usage;
     return make_value(text, done);
 }
 

@@ -4,7 +4,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <yyjson.h>
 
 #define LINE_BYTES_KEPT ((size_t)1 << 20)
 #define ANTHROPIC_HEAD "{\"requests\":["
@@ -14,7 +13,7 @@
 static enum error_code make_body(struct batch_runtime *runtime, const struct batch_unit *unit,
                                  char message[512])
 {
-    struct slice row = batch_unit_row(runtime, unit);
+    struct slice row = batch_unit_text(runtime, unit, 0);
     size_t blamed;
     buffer_reset(&runtime->body, LINE_BYTES_KEPT);
     enum error_code code =
@@ -31,21 +30,6 @@ static void make_line(struct batch_runtime *runtime, const struct batch *batch,
     batch_api_line(&runtime->api, unit->key.index, batch != NULL ? batch->tag : any_tag, unit->url,
                    body, out);
     buffer_byte(out, runtime->api.dialect == BATCH_OPENAI ? '\n' : ',');
-}
-
-enum error_code batch_record_url(struct slice row, char ret[2048], char message[512])
-{
-    yyjson_doc *doc = yyjson_read(row.data, row.size, 0);
-    yyjson_val *url = yyjson_obj_get(yyjson_doc_get_root(doc), "url");
-    enum error_code code = ERROR_MISSING_FIELD;
-    if (yyjson_is_str(url)) {
-        struct slice text = {yyjson_get_str(url), yyjson_get_len(url)};
-        code = http_record_path(text, ret, message);
-    } else {
-        snprintf(message, 512, "the record has no \"url\", and --model names none");
-    }
-    yyjson_doc_free(doc);
-    return code;
 }
 
 enum error_code batch_measure(struct batch_runtime *runtime, struct batch_unit *unit,

@@ -122,6 +122,13 @@ tidemill_error *http_common_new(const struct http_options *options, struct http_
     return error;
 }
 
+void http_common_redact(const struct http_common *common, char *text)
+{
+    char *found = common->key.size > 1 ? strstr(text, common->key.data) : NULL;
+    for (; found != NULL; found = strstr(found, common->key.data))
+        memset(found, '*', common->key.size - 1);
+}
+
 void http_common_free(struct http_common *common)
 {
     if (common == NULL) return;
@@ -336,7 +343,7 @@ static void describe_status(const struct http_response *response, enum http_outc
         snprintf(message + size, 512 - size,
                  "; it points to %.200s, and redirects are not followed", response->location);
     else if (outcome == HTTP_HOPELESS)
-        snprintf(message + size, 512 - size, "; is the API key right?");
+        snprintf(message + size, 512 - size, "; is the key right (--api-key-env)?");
 }
 
 enum http_outcome http_outcome_of(CURL *handle, CURLcode code, const struct http_response *response,

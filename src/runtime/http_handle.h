@@ -38,6 +38,8 @@ tidemill_error *http_common_new(const struct http_options *options, struct http_
 tidemill_error *http_common_add(struct http_common *common, const char *header);
 /* Sends the key as "NAME: KEY" instead of "Authorization: Bearer KEY". */
 tidemill_error *http_common_name_key(struct http_common *common, const char *name);
+/* A server may send back what it was sent: the key in `text` becomes asterisks. */
+void http_common_redact(const struct http_common *common, char *text);
 void http_common_free(struct http_common *common); /* overwrites the key; NULL is fine */
 
 struct http_request {

@@ -16,11 +16,10 @@ tidemill_error *runtime_open(const struct runtime_options *options,
                              const struct shared_region *region, struct runtime **ret)
 {
     *ret = NULL;
-    if (model_kind(options->model) == MODEL_HTTP && options->http.is_batch)
-        return runtime_batch.open(options, region, ret);
+    const struct runtime_impl *impl = &runtime_hosts;
     if (model_kind(options->model) == MODEL_HTTP)
-        return error_new(ERROR_UNSUPPORTED, "this build cannot ask servers");
-    return runtime_hosts.open(options, region, ret);
+        impl = options->http.is_batch ? &runtime_batch : &runtime_http;
+    return impl->open(options, region, ret);
 }
 
 const char *precision_name(enum precision precision)

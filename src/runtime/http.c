@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* http.c - servers as a runtime: opening, capacity, submit, poll. */
+#include "runtime/http.h"
+
+#include "runtime/model.h"
+
+#include <math.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define BACKOFF_MS 500
+#define METADATA_TIMEOUT_MS 10000
+
+static struct http *http_of(struct runtime *runtime)
+{
+    return (struct http *)runtime; /* its first member */
+}
+
+/* --- opening ------------------------------------------------------------------------------------------ */
+
+/* Tests need not wait as long as servers want. */
+static double backoff_base_s(void)
+{
+    const char *text = getenv("TIDEMILL_BACKOFF_MS");
+    int ms = text == NULL ? 0 : atoi(text);
+    return (ms > 0 ? ms : BACKOFF_MS) * 1e-3;
+}
+
+/* "http://a/v1,http://b/v1": a comma counts where an address follows it. */
+static tidemill_error *parse_addresses(struct http *http, const char *model,
+                                       enum http_protocol protocol)
+{
+    size_t n = 1;
+    for (const char *p = model; (p = strstr(p, ",http")) != NULL; p++) n++;
+    http->upstreams = calloc(n, sizeof *http->upstreams);
+    if (http->upstreams == NULL) return error_memory();
+    for (const char *p = model; p != NULL;) {
+        const char *comma = strstr(p, ",http");
+        char *address = strndup(p, comma == NULL ? strlen(p) : (size_t)(comma - p));
+        if (address == NULL) return error_memory();
+        struct http_target *target = &http->upstreams[http->n_upstreams].target;
+        tidemill_error *error = http_target_parse(address, protocol, target);
+        free(address);
+        if (error != NULL) return error;
+        http->n_upstreams++;
+        if (target->protocol != http->upstreams[0].target.protocol ||
+            (target->path == NULL) != (http->upstreams[0].target.path == NULL) ||
+            (target->path != NULL && strcmp(target->path, http->upstreams[0].target.path) != 0))
+            return error_new(ERROR_USAGE,
+                             "--model: servers that share a job have one protocol and one path");
+        p = comma == NULL ? NULL : comma + 1;
+    }
+    return NULL;
+}
+
+/* One GET, waited for; *ret_code and the outcome as of http_outcome_of. */
+static tidemill_error *get(struct http *http, const char *url, int wake_fd,
+                           struct http_response *response, enum http_outcome *ret_outcome,
+                           char message[512])
+{
+    CURL *handle = curl_easy_init();
+    struct http_request request = {.method = "GET", .url = url, .timeout_ms = METADATA_TIMEOUT_MS};
+    if (handle == NULL || !http_handle_prepare(handle, http->common, &request, response) ||
+        curl_multi_add_handle(http->multi, handle) != CURLM_OK) {
+        curl_easy_cleanup(handle);
+        return error_memory();
+    }
+    int n_running = 1, n_left;
+    struct curl_waitfd wake = {.fd = wake_fd, .events = CURL_WAIT_POLLIN};
+    CURLMsg *ended = NULL;
+    while (ended == NULL && wake.revents == 0) {
+        curl_multi_perform(http->multi, &n_running);
+        ended = curl_multi_info_read(http->multi, &n_left);
+        if (ended == NULL) curl_multi_poll(http->multi, &wake, wake_fd > 0 ? 1 : 0, 1000, NULL);
+    }
+    if (ended != NULL)
+        *ret_outcome = http_outcome_of(handle, ended->data.result, response, message);
+    curl_multi_remove_handle(http->multi, handle);
+    curl_easy_cleanup(handle);
+    return ended != NULL ? NULL : error_new(ERROR_INTERRUPTED, "stopped while asking %s", url);
+}
+
+static tidemill_error *wait_for(double seconds, int wake_fd)
+{
+    struct pollfd item = {.fd = wake_fd, .events = POLLIN};
+    if (poll(&item, wake_fd > 0 ? 1 : 0, (int)(seconds * 1e3)) <= 0) return NULL;
+    return error_new(ERROR_INTERRUPTED, "stopped while waiting for the server");
+}
+
+/* What the model takes and gives; a server that is not up yet is waited for. */
+static tidemill_error *fetch_metadata(struct http *http, struct http_upstream *upstream,
+                                      int wake_fd)
+{
+    char url[4096], message[512];
+    struct http_response response = {0};
+    enum http_outcome outcome = HTTP_UNREACHABLE;
+    tidemill_error *error = NULL;
+    double begun_s = clock_now_s();
+    snprintf(url, sizeof url, "%s%s", upstream->target.origin, upstream->target.metadata_path);
+    for (uint32_t tries = 0; error == NULL; tries++) {
+        error = get(http, url, wake_fd, &response, &outcome, message);
+        bool is_over = http->patience_s > 0 && clock_now_s() - begun_s > http->patience_s;
+        bool may_pass = outcome == HTTP_UNREACHABLE || outcome == HTTP_FAILED ||
+                        outcome == HTTP_BUSY || outcome == HTTP_TIMED_OUT;
+        if (error != NULL || !may_pass || is_over) break;
+        if (tries == 0) log_event(LOG_WARNING, "%s: %s; waiting for it", url, message);
+        error = wait_for(0.1 + backoff_s(http->backoff_base_s, 10, tries, &http->random_state),
+                         wake_fd);
+    }
+    struct slice body = {response.body.data, response.body.size};
+    if (error == NULL && outcome != HTTP_ANSWERED)
+        error = error_new(ERROR_UNREACHABLE, "%s: %s", url, message);
+    if (error == NULL)
+        error = error_context(http_target_take_metadata(&upstream->target, body), "%s", url);
+    http_response_free(&response);
+    return error;
+}
+
+/* Two inputs: what is asked, and, where servers have several routes, which of them. */
+static tidemill_error *make_signature(struct http *http)
+{
+    const struct http_target *target = &http->upstreams[0].target;
+    struct model_signature *signature = &http->base.signature;
+    TRY(signature_make_json(signature, "body", "response", target->is_batched));
+    if (target->protocol != PROTOCOL_OPENAI) return NULL;
+    struct value_spec *inputs = realloc(signature->inputs, 2 * sizeof *inputs);
+    if (inputs == NULL) return error_memory();
+    signature->inputs = inputs;
+    inputs[1] = (struct value_spec){
+        .kind = VALUE_TENSOR, .type = TENSOR_STRING, .is_optional = true, .name = strdup("url")};
+    if (inputs[1].name == NULL) return error_memory();
+    signature->n_inputs = 2;
+    return NULL;
+}
+
+static void describe(struct http *http)
+{
+    static const char *const names[] = {[PROTOCOL_AUTO] = "auto",
+                                        [PROTOCOL_OPENAI] = "openai",
+                                        [PROTOCOL_KSERVE] = "kserve",
+                                        [PROTOCOL_TFSERVING] = "tfserving",
+                                        [PROTOCOL_TORCHSERVE] = "torchserve",
+                                        [PROTOCOL_JSON] = "json"};
+    char others[32] = "";
+    if (http->n_upstreams > 1)
+        snprintf(others, sizeof others, " and %zu more", http->n_upstreams - 1);
+    snprintf(http->base.description, sizeof http->base.description, "%s at %.100s%s",
+             names[http->upstreams[0].target.protocol], http->upstreams[0].target.origin, others);
+}
+
+static tidemill_error *make_calls(struct http *http, uint32_t n)
+{
+    struct http_list *const lists[] = {&http->free, &http->waiting, &http->done};
+    for (size_t i = 0; i < COUNT_OF(lists); i++) lists[i]->last = &lists[i]->first;
+    http->calls = calloc(n, sizeof *http->calls);
+    if (http->calls == NULL) return error_memory();
+    http->n_calls = n;
+    for (size_t i = 0; i < n; i++) http_list_push(&http->free, &http->calls[i]);
+    return NULL;
+}
+
+static tidemill_error *open_http(struct http *http, const struct runtime_options *options)
+{
+    const struct http_options *own = &options->http;
+    double now_s = clock_now_s();
+    TRY(make_calls(http, (uint32_t)MAX(own->inflight_max, 1)));
+    TRY(parse_addresses(http, options->model, own->protocol));
+    TRY(http_common_new(own, &http->common));
+    http->multi = curl_multi_init();
+    if (http->multi == NULL) return error_memory();
+    curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long)http->n_calls);
+    http->timeout_ms = options->timeout_ms;
+    http->retries = own->retries;
+    http->patience_s = (double)own->patience_ms * 1e-3;
+    http->backoff_base_s = backoff_base_s();
+    http->random_state = (uint64_t)clock_now_ns();
+    http->next_s = INFINITY;
+    http->down_since_s = -1;
+    inflight_start(&http->climb, (uint32_t)http->n_calls);
+    rate_start(&http->requests, (double)own->requests_minute, now_s);
+    rate_start(&http->tokens, (double)own->tokens_minute, now_s);
+    retry_budget_start(&http->budget, now_s);
+    for (size_t i = 0; i < http->n_upstreams; i++)
+        if (http->upstreams[i].target.metadata_path != NULL)
+            TRY(fetch_metadata(http, &http->upstreams[i], options->wake_fd));
+    TRY(make_signature(http));
+    describe(http);
+    return NULL;
+}
+
+static tidemill_error *http_open(const struct runtime_options *options,
+                                 const struct shared_region *region, struct runtime **ret)
+{
+    struct http *http = calloc(1, sizeof *http);
+    if (http == NULL) return error_memory();
+    http->base.impl = &runtime_http;
+    http->region = region;
+    tidemill_error *error = open_http(http, options);
+    if (error != NULL)
+        runtime_close(&http->base);
+    else
+        *ret = &http->base;
+    return error;
+}
+
+static void http_end(struct runtime *runtime)
+{
+    struct http *http = http_of(runtime);
+    for (size_t i = 0; i < http->n_calls; i++) {
+        struct http_call *call = &http->calls[i];
+        if (call->upstream != NULL) curl_multi_remove_handle(http->multi, call->handle);
+        call->upstream = NULL;
+        curl_easy_cleanup(call->handle);
+        call->handle = NULL;
+    }
+}
+
+static void http_close(struct runtime *runtime)
+{
+    struct http *http = http_of(runtime);
+    http_end(runtime);
+    for (struct http_call *call = http->done.first; call != NULL; call = call->next)
+        free(call->done.values);
+    for (size_t i = 0; i < http->n_calls; i++) {
+        buffer_free(&http->calls[i].body);
+        http_response_free(&http->calls[i].response);
+    }
+    for (size_t i = 0; i < http->n_upstreams; i++) http_target_free(&http->upstreams[i].target);
+    curl_multi_cleanup(http->multi);
+    http_common_free(http->common);
+    model_signature_free(&http->base.signature);
+    error_free(http->failure);
+    free(http->upstreams);
+    free(http->calls);
+    free(http);
+}
+
+/* --- work ------------------------------------------------------------------------------------------------ */
+
+static size_t http_capacity(const struct runtime *runtime)
+{
+    const struct http *http = (const struct http *)runtime;
+    size_t taken = http->n_under_way + http->waiting.length;
+    if (http->failure != NULL || taken >= http->climb.limit) return 0;
+    return MIN((size_t)http->climb.limit - taken, http->free.length);
+}
+
+static tidemill_error *copy_failure(const struct http *http)
+{
+    if (http->failure == NULL) return NULL;
+    if (error_code_of(http->failure) == ERROR_MEMORY) return error_memory();
+    return error_new(error_code_of(http->failure), "%s", error_message(http->failure));
+}
+
+static tidemill_error *http_submit(struct runtime *runtime, const struct runtime_work *work)
+{
+    struct http *http = http_of(runtime);
+    TRY(copy_failure(http));
+    struct http_call *call = http_list_pop(&http->free);
+    if (call == NULL) return error_new(ERROR_INTERNAL, "more work than the runtime can take");
+    if (!http_call_make(http, call, work)) return copy_failure(http);
+    http_list_push(&http->waiting, call);
+    http_start_due(http, clock_now_s());
+    return NULL;
+}
+
+static void take_ended(struct http *http)
+{
+    int n_left;
+    CURLMsg *message;
+    while ((message = curl_multi_info_read(http->multi, &n_left)) != NULL) {
+        struct http_call *call = NULL;
+        CURLcode code = message->data.result;
+        if (message->msg != CURLMSG_DONE) continue;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&call);
+        http_call_ended(http, call, code, clock_now_s());
+    }
+}
+
+static void check_patience(struct http *http, double now_s)
+{
+    bool is_over = http->patience_s > 0 && http->down_since_s >= 0 &&
+                   now_s - http->down_since_s > http->patience_s;
+    if (is_over && http->failure == NULL)
+        http_fail(http, error_new(ERROR_UNREACHABLE,
+                                  "%s%s could not be reached for %.0f s (--patience); the same "
+                                  "command goes on when it can",
+                                  http->upstreams[0].target.origin,
+                                  http->n_upstreams > 1 ? " and the other servers" : "",
+                                  now_s - http->down_since_s));
+}
+
+static size_t deliver(struct http *http, struct runtime_done *done, size_t capacity)
+{
+    size_t n = 0;
+    for (struct http_call *call; n < capacity && (call = http_list_pop(&http->done)) != NULL;) {
+        done[n++] = call->done;
+        call->done.values = NULL;
+        http_list_push(&http->free, call);
+    }
+    return n;
+}
+
+static int wait_ms(const struct http *http, double now_s, double end_s)
+{
+    double next_s = MIN(end_s, http->next_s);
+    if (http->down_since_s >= 0 && http->patience_s > 0)
+        next_s = MIN(next_s, http->down_since_s + http->patience_s);
+    return next_s == INFINITY ? 60000 : (int)(MIN(MAX(next_s - now_s, 0.0), 60.0) * 1e3) + 1;
+}
+
+static tidemill_error *http_poll(struct runtime *runtime, int timeout_ms, int wake_fd,
+                                 struct runtime_done *done, size_t done_capacity, size_t *ret_n)
+{
+    struct http *http = http_of(runtime);
+    size_t capacity = http_capacity(runtime);
+    double now_s = clock_now_s(), end_s = timeout_ms < 0 ? INFINITY : now_s + timeout_ms * 1e-3;
+    struct curl_waitfd wake = {.fd = wake_fd, .events = CURL_WAIT_POLLIN};
+    for (bool is_first = true;; is_first = false, now_s = clock_now_s()) {
+        int n_running;
+        http_start_due(http, now_s);
+        curl_multi_perform(http->multi, &n_running);
+        take_ended(http);
+        check_patience(http, now_s);
+        *ret_n = deliver(http, done, done_capacity);
+        if (*ret_n > 0) return NULL;
+        if (http->failure != NULL) return copy_failure(http);
+        bool has_room = http_capacity(runtime) > capacity;
+        if (!is_first && (wake.revents != 0 || has_room || now_s >= end_s)) return NULL;
+        wake.revents = 0;
+        http_start_due(http, clock_now_s());
+        curl_multi_poll(http->multi, &wake, wake_fd >= 0 ? 1 : 0, wait_ms(http, now_s, end_s),
+                        NULL);
+    }
+}
+
+static void http_get_stats(struct runtime *runtime, struct runtime_stats *ret)
+{
+    const struct http *http = http_of(runtime);
+    *ret = (struct runtime_stats){.hosts = (int)http->n_upstreams,
+                                  .hosts_started = (int)http->n_upstreams,
+                                  .busy_s = http->busy_s};
+}
+
+const struct runtime_impl runtime_http = {
+    .open = http_open,
+    .capacity = http_capacity,
+    .submit = http_submit,
+    .poll = http_poll,
+    .get_stats = http_get_stats,
+    .end = http_end,
+    .close = http_close,
+};

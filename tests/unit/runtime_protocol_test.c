@@ -1,0 +1,894 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* runtime_protocol_test.c - what servers are asked and how they answer, one row a case. */
+#include "expect.h"
+#include "runtime/http_protocol.h"
+
+static struct slice slice_of(const char *text)
+{
+    return (struct slice){text, strlen(text)};
+}
+
+/* --- addresses --- */
+
+static const struct {
+    const char *address;
+    enum http_protocol asked, found;
+    const char *origin, *path, *health, *metadata;
+} addresses[] = {
+    {"http://h:8000/v1/chat/completions", PROTOCOL_AUTO, PROTOCOL_OPENAI, "http://h:8000",
+     "/v1/chat/completions", "/v1/models", NULL},
+    {"https://h/v1/responses", PROTOCOL_AUTO, PROTOCOL_OPENAI, "https://h", "/v1/responses",
+     "/v1/models", NULL},
+    {"http://h/v1", PROTOCOL_AUTO, PROTOCOL_OPENAI, "http://h", NULL, "/v1/models", NULL},
+    {"http://h/v1/", PROTOCOL_AUTO, PROTOCOL_OPENAI, "http://h", NULL, "/v1/models", NULL},
+    {"http://h:1", PROTOCOL_OPENAI, PROTOCOL_OPENAI, "http://h:1", NULL, "/v1/models", NULL},
+    {"https://h/openai/v1/embeddings", PROTOCOL_AUTO, PROTOCOL_OPENAI, "https://h/openai",
+     "/v1/embeddings", "/v1/models", NULL},
+    {"https://h/api/v1", PROTOCOL_AUTO, PROTOCOL_OPENAI, "https://h/api", NULL, "/v1/models", NULL},
+    {"https://h/openai/deployments/m/chat/completions?api-version=1", PROTOCOL_AUTO,
+     PROTOCOL_OPENAI, "https://h", "/openai/deployments/m/chat/completions?api-version=1", NULL,
+     NULL},
+    {"http://[::1]:8000/v1/completions", PROTOCOL_AUTO, PROTOCOL_OPENAI, "http://[::1]:8000",
+     "/v1/completions", "/v1/models", NULL},
+    {"http://h/v1/models/m:predict", PROTOCOL_AUTO, PROTOCOL_TFSERVING, "http://h",
+     "/v1/models/m:predict", "/v1/models/m", NULL},
+    {"http://h/v1/models/m", PROTOCOL_AUTO, PROTOCOL_TFSERVING, "http://h", "/v1/models/m:predict",
+     "/v1/models/m", NULL},
+    {"http://h/v1/models/m/versions/2", PROTOCOL_TFSERVING, PROTOCOL_TFSERVING, "http://h",
+     "/v1/models/m/versions/2:predict", "/v1/models/m/versions/2", NULL},
+    {"http://h/v1/projects/p/endpoints/e:predict", PROTOCOL_AUTO, PROTOCOL_TFSERVING, "http://h",
+     "/v1/projects/p/endpoints/e:predict", NULL, NULL},
+    {"http://h/v1/models/m:predict", PROTOCOL_OPENAI, PROTOCOL_OPENAI, "http://h",
+     "/v1/models/m:predict", "/v1/models", NULL},
+    {"http://h/v2/models/m/infer", PROTOCOL_AUTO, PROTOCOL_KSERVE, "http://h", "/v2/models/m/infer",
+     "/v2/health/ready", "/v2/models/m"},
+    {"http://h/v2/models/m/versions/3", PROTOCOL_AUTO, PROTOCOL_KSERVE, "http://h",
+     "/v2/models/m/versions/3/infer", "/v2/health/ready", "/v2/models/m/versions/3"},
+    {"http://h/x/v2/models/m/", PROTOCOL_KSERVE, PROTOCOL_KSERVE, "http://h",
+     "/x/v2/models/m/infer", "/x/v2/health/ready", "/x/v2/models/m"},
+    {"http://h/predictions/m/1.0", PROTOCOL_AUTO, PROTOCOL_TORCHSERVE, "http://h",
+     "/predictions/m/1.0", "/ping", NULL},
+    {"http://h/score", PROTOCOL_JSON, PROTOCOL_JSON, "http://h", "/score", NULL, NULL},
+    {"HTTP://h", PROTOCOL_JSON, PROTOCOL_JSON, "http://h", "/", NULL, NULL},
+};
+
+static void expect_text_or_null(const char *found, const char *expected, const char *row)
+{
+    if (expected == NULL)
+        expect_text(found == NULL ? "NULL" : found, "NULL", row);
+    else
+        expect_text(found, expected, row);
+}
+
+static void test_addresses(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(addresses); i++) {
+        const char *row = addresses[i].address;
+        struct http_target target;
+        expect_fine(http_target_parse(row, addresses[i].asked, &target), row);
+        if (target.protocol != addresses[i].found)
+            fail_msg("%s: protocol %d", row, target.protocol);
+        expect_text(target.origin, addresses[i].origin, row);
+        expect_text_or_null(target.path, addresses[i].path, row);
+        expect_text_or_null(target.health_path, addresses[i].health, row);
+        expect_text_or_null(target.metadata_path, addresses[i].metadata, row);
+        if (target.is_batched != (target.protocol == PROTOCOL_TFSERVING)) fail_msg("%s: rows", row);
+        http_target_free(&target);
+    }
+}
+
+static const struct {
+    const char *address;
+    enum http_protocol protocol;
+    const char *part, *secret;
+} refused_addresses[] = {
+    {"http://h/score", PROTOCOL_AUTO, "add --protocol openai, kserve, tfserving", NULL},
+    {"http://h/", PROTOCOL_AUTO, "http://HOST:8000/v2/models/NAME/infer", NULL},
+    {"ftp://h/v1", PROTOCOL_AUTO, "does not begin with http://", NULL},
+    {"h/v1", PROTOCOL_AUTO, "does not begin with http://", NULL},
+    {"http://user:hunter2@h/v1", PROTOCOL_AUTO, "--api-key-env", "hunter2"},
+    {"http://key@h/v1", PROTOCOL_AUTO, "--api-key-env", "key@"},
+    {"http://h:99999/v1", PROTOCOL_AUTO, "cannot be read: ", NULL},
+    {"http://h/score?key=hunter2", PROTOCOL_AUTO, "does not tell", "hunter2"},
+    {"http://h/v1?a=b", PROTOCOL_AUTO, "no path", NULL},
+    {"http://h/v1/chat/completions#x", PROTOCOL_AUTO, "fragment", NULL},
+    {"http://h/a b", PROTOCOL_JSON, "'http://h/a b'", NULL},
+    {"http://h/a\\b", PROTOCOL_JSON, "must be written as %XX", NULL},
+    {"http://h/v1/models/m:classify", PROTOCOL_AUTO, "':classify' is not served", NULL},
+    {"http://h/v1/models/:predict", PROTOCOL_AUTO, "none of TF Serving's models", NULL},
+    {"http://h/x", PROTOCOL_TFSERVING, "none of TF Serving's models", NULL},
+    {"http://h/v2/models/", PROTOCOL_KSERVE, "none of KServe's models", NULL},
+    {"http://h/x", PROTOCOL_TORCHSERVE, "none of TorchServe's models", NULL},
+};
+
+static void test_refused_addresses(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(refused_addresses); i++) {
+        const char *row = refused_addresses[i].address, *secret = refused_addresses[i].secret;
+        struct http_target target;
+        tidemill_error *error = http_target_parse(row, refused_addresses[i].protocol, &target);
+        if (secret != NULL && strstr(error_message(error), secret) != NULL)
+            fail_msg("%s: told in: %s", row, error_message(error));
+        expect_error(error, ERROR_USAGE, refused_addresses[i].part, row);
+        assert_null(target.origin);
+    }
+}
+
+static void test_record_paths(void **state)
+{
+    (void)state;
+    static const char *const refused[] = {
+        "",      "v1/x",  "http://h/v1", "//h/v1", "/v1/../admin", "/a b",
+        "/a\tb", "/a\nb", "/a\\b",       "/\x7f",  "/\xc3\xa9",    "/a#b",
+    };
+    char path[2048], message[512], longest[2049];
+    assert_int_equal(http_record_path(slice_of("/v1/chat/completions"), path, message), ERROR_OK);
+    assert_string_equal(path, "/v1/chat/completions");
+    for (size_t i = 0; i < COUNT_OF(refused); i++) {
+        if (http_record_path(slice_of(refused[i]), path, message) != ERROR_WRONG_TYPE)
+            fail_msg("taken: %s", refused[i]);
+    }
+    memset(longest, 'x', sizeof longest);
+    longest[0] = '/';
+    assert_int_equal(http_record_path((struct slice){longest, 2047}, path, message), ERROR_OK);
+    assert_int_equal(strlen(path), 2047);
+    assert_int_equal(http_record_path((struct slice){longest, 2048}, path, message),
+                     ERROR_WRONG_TYPE);
+    assert_int_equal(http_record_path((struct slice){"/a\0b", 4}, path, message), ERROR_WRONG_TYPE);
+}
+
+/* --- requests --- */
+
+#define OPENAI "http://h/v1/chat/completions"
+#define TF "http://h/v1/models/m:predict"
+#define TORCH "http://h/predictions/m"
+#define KSERVE "http://h/v2/models/m/infer"
+
+/* Models of KServe's by what they take. */
+#define META_ONE                                                                                   \
+    "{\"name\":\"m\",\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[-1,2]}],"        \
+    "\"outputs\":[{\"name\":\"y\",\"datatype\":\"FP32\",\"shape\":[-1,1]}]}"
+#define META_TWO                                                                                   \
+    "{\"inputs\":[{\"name\":\"a\",\"datatype\":\"INT64\",\"shape\":[-1,-1]},"                      \
+    "{\"name\":\"b\",\"datatype\":\"BYTES\",\"shape\":[-1]}],\"outputs\":[]}"
+#define META_ALONE "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"UINT8\",\"shape\":[2,-1]}]}"
+#define META_BOOL "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"BOOL\",\"shape\":[-1]}]}"
+
+static struct http_target open_target(const char *address, const char *metadata)
+{
+    struct http_target target;
+    enum http_protocol protocol = strstr(address, "score") != NULL ? PROTOCOL_JSON : PROTOCOL_AUTO;
+    expect_fine(http_target_parse(address, protocol, &target), address);
+    if (metadata != NULL)
+        expect_fine(http_target_take_metadata(&target, slice_of(metadata)), metadata);
+    return target;
+}
+
+static const struct request_case {
+    const char *row, *address, *metadata;
+    const char *rows[3];
+    enum error_code code;
+    const char *expected; /* the body, or a part of the message */
+    size_t blamed;
+} requests[] = {
+    {"as it is",
+     OPENAI,
+     NULL,
+     {" {\"model\":\"m\",\"temperature\":1.50}"},
+     ERROR_OK,
+     " {\"model\":\"m\",\"temperature\":1.50}",
+     0},
+    {"no object", OPENAI, NULL, {"[1]"}, ERROR_WRONG_TYPE, "--template", 0},
+    {"nothing", OPENAI, NULL, {""}, ERROR_WRONG_TYPE, "is an object", 0},
+    {"any JSON", "http://h/score", NULL, {"[1,2e400]"}, ERROR_OK, "[1,2e400]", 0},
+    {"nothing at all", "http://h/score", NULL, {""}, ERROR_WRONG_TYPE, "nothing to send", 0},
+    {"torchserve", TORCH, NULL, {"\"text\""}, ERROR_OK, "\"text\"", 0},
+    {"instances",
+     TF,
+     NULL,
+     {"[1.0]", "{\"a\":2}", "\"x\""},
+     ERROR_OK,
+     "{\"instances\":[[1.0],{\"a\":2},\"x\"]}",
+     0},
+    {"instance missing", TF, NULL, {"1", ""}, ERROR_WRONG_TYPE, "nothing to send", 1},
+    {"stacked",
+     KSERVE,
+     META_ONE,
+     {"{\"x\":[1,2.50]}", "{\"x\":[3e1,4],\"id\":7}"},
+     ERROR_OK,
+     "{\"inputs\":[{\"name\":\"x\",\"shape\":[2,2],\"datatype\":\"FP32\",\"data\":[1,2.50,3e1,4]}]"
+     "}",
+     0},
+    {"without the name",
+     KSERVE,
+     META_ONE,
+     {"[1,2]"},
+     ERROR_OK,
+     "{\"inputs\":[{\"name\":\"x\",\"shape\":[1,2],\"datatype\":\"FP32\",\"data\":[1,2]}]}",
+     0},
+    {"two inputs",
+     KSERVE,
+     META_TWO,
+     {"{\"a\":[1,-2],\"b\":\"p\\n\\\"\"}", "{\"b\":\"q\",\"a\":[3,4]}"},
+     ERROR_OK,
+     "{\"inputs\":[{\"name\":\"a\",\"shape\":[2,2],\"datatype\":\"INT64\",\"data\":[1,-2,3,4]},"
+     "{\"name\":\"b\",\"shape\":[2],\"datatype\":\"BYTES\",\"data\":[\"p\\n\\\"\",\"q\"]}]}",
+     0},
+    {"no batch",
+     KSERVE,
+     META_ALONE,
+     {"[[1,2,3],[4,5,6]]"},
+     ERROR_OK,
+     "{\"inputs\":[{\"name\":\"x\",\"shape\":[2,3],\"datatype\":\"UINT8\",\"data\":[1,2,3,4,5,6]}]"
+     "}",
+     0},
+    {"empty rows",
+     KSERVE,
+     META_TWO,
+     {"{\"a\":[],\"b\":\"\"}"},
+     ERROR_OK,
+     "{\"inputs\":[{\"name\":\"a\",\"shape\":[1,0],\"datatype\":\"INT64\",\"data\":[]},"
+     "{\"name\":\"b\",\"shape\":[1],\"datatype\":\"BYTES\",\"data\":[\"\"]}]}",
+     0},
+    {"scalar",
+     KSERVE,
+     META_BOOL,
+     {"true", "{\"x\":false}"},
+     ERROR_OK,
+     "{\"inputs\":[{\"name\":\"x\",\"shape\":[2],\"datatype\":\"BOOL\",\"data\":[true,false]}]}",
+     0},
+    {"too short",
+     KSERVE,
+     META_ONE,
+     {"[1,2]", "[1]"},
+     ERROR_WRONG_SHAPE,
+     "input 'x': expected shape [2], found [1]",
+     1},
+    {"too deep", KSERVE, META_ONE, {"[[1,2]]"}, ERROR_WRONG_SHAPE, "found [1, 2]", 0},
+    {"ragged", KSERVE, META_ALONE, {"[[1,2],[3]]"}, ERROR_WRONG_SHAPE, "differ in length", 0},
+    {"ragged below", KSERVE, META_ALONE, {"[[1,2],[3,[4]]]"}, ERROR_WRONG_SHAPE, "differ", 0},
+    {"an object inside", KSERVE, META_ONE, {"[1,{}]"}, ERROR_WRONG_SHAPE, "hold objects", 0},
+    {"nine deep", KSERVE, META_ONE, {"[[[[[[[[[1]]]]]]]]]"}, ERROR_WRONG_SHAPE, "deeper than 8", 0},
+    {"rows that differ",
+     KSERVE,
+     META_TWO,
+     {"{\"a\":[1],\"b\":\"\"}", "{\"a\":[1,2],\"b\":\"\"}"},
+     ERROR_WRONG_SHAPE,
+     "shape [2], but [1] in the records",
+     1},
+    {"input missing",
+     KSERVE,
+     META_TWO,
+     {"{\"a\":[1],\"b\":\"\"}", "{\"a\":[1]}"},
+     ERROR_MISSING_FIELD,
+     "input 'b' is not there",
+     1},
+    {"which input", KSERVE, META_TWO, {"[1]"}, ERROR_WRONG_TYPE, "expected an object", 0},
+    {"text for a number",
+     KSERVE,
+     META_ONE,
+     {"[1,\"2\"]"},
+     ERROR_WRONG_TYPE,
+     "expected a number (FP32), found a string",
+     0},
+    {"null", KSERVE, META_ONE, {"[1,null]"}, ERROR_WRONG_TYPE, "found null", 0},
+    {"a fraction", KSERVE, META_ALONE, {"[[1.5],[2]]"}, ERROR_WRONG_TYPE, "a whole number", 0},
+    {"below zero", KSERVE, META_ALONE, {"[[-1],[2]]"}, ERROR_WRONG_TYPE, "from 0 (UINT8)", 0},
+    {"a number for text",
+     KSERVE,
+     META_TWO,
+     {"{\"a\":[1],\"b\":2}"},
+     ERROR_WRONG_TYPE,
+     "a string",
+     0},
+    {"a number for truth", KSERVE, META_BOOL, {"1"}, ERROR_WRONG_TYPE, "true or false", 0},
+    {"not JSON", KSERVE, META_ONE, {"[1,2]", "[1,"}, ERROR_INVALID_JSON, "not JSON", 1},
+};
+
+static void test_requests(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(requests); i++) {
+        const struct request_case *c = &requests[i];
+        struct http_target target = open_target(c->address, c->metadata);
+        struct buffer out = {0};
+        struct slice rows[3];
+        size_t n = 0, blamed;
+        char message[512] = "";
+        for (; n < 3 && c->rows[n] != NULL; n++) rows[n] = slice_of(c->rows[n]);
+        buffer_text(&out, "kept");
+        enum error_code code = http_request_body(&target, rows, n, &out, &blamed, message);
+        buffer_byte(&out, '\0');
+        if (code != c->code) fail_msg("%s: %s: %s", c->row, error_code_name(code), message);
+        expect_text(code == ERROR_OK ? out.data + 4 : out.data,
+                    code == ERROR_OK ? c->expected : "kept", c->row);
+        if (code != ERROR_OK && strstr(message, c->expected) == NULL)
+            fail_msg("%s: '%s' is not in: %s", c->row, c->expected, message);
+        if (code != ERROR_OK && blamed != c->blamed) fail_msg("%s: blames %zu", c->row, blamed);
+        buffer_free(&out);
+        http_target_free(&target);
+    }
+}
+
+static const struct {
+    const char *metadata;
+    bool is_batched;
+    const char *part; /* of the error; NULL: fine */
+} metadata[] = {
+    {META_ONE, true, NULL},
+    {META_TWO, true, NULL},
+    {META_ALONE, false, NULL},
+    {"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[-1]}],"
+     "\"outputs\":[{\"name\":\"y\",\"shape\":[3]}]}",
+     false, NULL},
+    {"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[-1]},"
+     "{\"name\":\"z\",\"datatype\":\"FP32\",\"shape\":[1]}]}",
+     false, NULL},
+    {"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\"}]}", false, NULL},
+    {"{\"inputs\":[]}", false, "--protocol json"},
+    {"{\"error\":\"unknown model\"}", false, "unknown model"},
+    {"[]", false, "no list of inputs"},
+    {"<html>", false, "not JSON"},
+    {"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP16\",\"shape\":[-1]}]}", false, "FP16"},
+    {"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[1,1,1,1,1,1,1,1,1]}]}", false,
+     "more than 8"},
+    {"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":\"s\"}]}", false, "shape"},
+    {"{\"inputs\":[{\"datatype\":\"FP32\",\"shape\":[]}]}", false, "without name"},
+};
+
+static void test_metadata(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(metadata); i++) {
+        const char *row = metadata[i].metadata;
+        struct http_target target = open_target(KSERVE, NULL);
+        tidemill_error *error = http_target_take_metadata(&target, slice_of(row));
+        if (metadata[i].part != NULL)
+            expect_error(error, ERROR_MODEL_LOAD, metadata[i].part, row);
+        else
+            expect_fine(error, row);
+        if (target.is_batched != metadata[i].is_batched) fail_msg("%s: batched", row);
+        http_target_free(&target);
+    }
+    struct http_target other = open_target(TF, NULL);
+    expect_fine(http_target_take_metadata(&other, slice_of("x")), "no metadata");
+    http_target_free(&other);
+}
+
+/* --- answers --- */
+
+#define OUTPUT(shape, data)                                                                        \
+    "{\"outputs\":[{\"name\":\"y\",\"datatype\":\"FP32\",\"shape\":" shape ",\"data\":" data "}]}"
+
+static const struct answer_case {
+    const char *row, *address, *metadata;
+    size_t n;
+    const char *body;
+    const char *texts[3]; /* none: an error */
+    const char *part;     /* of the message */
+    struct token_usage usage;
+} answers[] = {
+    {"compact, as it is",
+     OPENAI,
+     NULL,
+     1,
+     "{ \"b\": 1.50,\n\"a\":[1e400, -0],\"u\":\"\\u00e9\\n\",\"b\":2 }\n",
+     {"{\"b\":1.50,\"a\":[1e400,-0],\"u\":\"\xc3\xa9\\n\",\"b\":2}"},
+     NULL,
+     {0}},
+    {"usage",
+     OPENAI,
+     NULL,
+     1,
+     "{\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":3,\"prompt_tokens_details\":"
+     "{\"cached_tokens\":8}},\"error\":null}",
+     {"{\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":3,\"prompt_tokens_details\":"
+      "{\"cached_tokens\":8}},\"error\":null}"},
+     NULL,
+     {12, 8, 3}},
+    {"usage of responses",
+     OPENAI,
+     NULL,
+     1,
+     "{\"usage\":{\"input_tokens\":5,\"output_tokens\":6,\"input_tokens_details\":{\"cached_"
+     "tokens\":4}}}",
+     {"{\"usage\":{\"input_tokens\":5,\"output_tokens\":6,\"input_tokens_details\":{\"cached_"
+      "tokens\":4}}}"},
+     NULL,
+     {5, 4, 6}},
+    {"usage of messages",
+     OPENAI,
+     NULL,
+     1,
+     "{\"usage\":{\"input_tokens\":5,\"output_tokens\":6,\"cache_read_input_tokens\":100,"
+     "\"cache_creation_input_tokens\":1000}}",
+     {"{\"usage\":{\"input_tokens\":5,\"output_tokens\":6,\"cache_read_input_tokens\":100,"
+      "\"cache_creation_input_tokens\":1000}}"},
+     NULL,
+     {1105, 100, 6}},
+    {"absurd usage",
+     OPENAI,
+     NULL,
+     1,
+     "{\"usage\":{\"prompt_tokens\":-1,\"completion_tokens\":99999999999999999999}}",
+     {"{\"usage\":{\"prompt_tokens\":-1,\"completion_tokens\":99999999999999999999}}"},
+     NULL,
+     {0}},
+    {"error in a 200",
+     OPENAI,
+     NULL,
+     1,
+     "{\"error\":{\"message\":\"no\\u0007 room\"}}",
+     {NULL},
+     "an error: no  room",
+     {0}},
+    {"a list", OPENAI, NULL, 1, "[]", {NULL}, "a list, not an object", {0}},
+    {"cut short", OPENAI, NULL, 1, "{\"a\":1", {NULL}, "the answer is not JSON", {0}},
+    {"NaN", OPENAI, NULL, 1, "{\"a\":NaN}", {NULL}, "not JSON", {0}},
+    {"not UTF-8", OPENAI, NULL, 1, "{\"a\":\"\xff\"}", {NULL}, "not UTF-8", {0}},
+    {"empty", OPENAI, NULL, 1, "", {NULL}, "empty", {0}},
+    {"two values", OPENAI, NULL, 1, "{}{}", {NULL}, "not JSON", {0}},
+    {"any value", "http://h/score", NULL, 1, " 1.0 ", {"1.0"}, NULL, {0}},
+    {"no JSON", "http://h/score", NULL, 1, "fine", {NULL}, "not JSON", {0}},
+    {"predictions",
+     TF,
+     NULL,
+     3,
+     "{\"predictions\":[[1.0, 2],{\"a\" : 1},\"x\"]}",
+     {"[1.0,2]", "{\"a\":1}", "\"x\""},
+     NULL,
+     {0}},
+    {"too few",
+     TF,
+     NULL,
+     3,
+     "{\"predictions\":[1,2]}",
+     {NULL},
+     "expected 3 predictions, found 2",
+     {0}},
+    {"too many",
+     TF,
+     NULL,
+     1,
+     "{\"predictions\":[1,2]}",
+     {NULL},
+     "expected 1 prediction, found 2",
+     {0}},
+    {"tf's error", TF, NULL, 1, "{\"error\":\"bad\"}", {NULL}, "no list of predictions: bad", {0}},
+    {"tf's NaN", TF, NULL, 2, "{\"predictions\":[1,NaN]}", {NULL}, "not JSON", {0}},
+    {"torch", TORCH, NULL, 1, "[ 1 ]", {"[1]"}, NULL, {0}},
+    {"torch's text", TORCH, NULL, 1, "tabby \"cat\"\n", {"\"tabby \\\"cat\\\"\\n\""}, NULL, {0}},
+    {"torch, cut short", TORCH, NULL, 1, " {\"a\":", {NULL}, "not JSON", {0}},
+    {"torch's image", TORCH, NULL, 1, "\x89PNG", {NULL}, "not UTF-8", {0}},
+    {"torch, nothing", TORCH, NULL, 1, "", {NULL}, "empty", {0}},
+    {"flat",
+     KSERVE,
+     META_ONE,
+     2,
+     OUTPUT("[2,2]", "[1,2.0,3,null]"),
+     {"{\"y\":[1,2.0]}", "{\"y\":[3,null]}"},
+     NULL,
+     {0}},
+    {"nested",
+     KSERVE,
+     META_ONE,
+     2,
+     OUTPUT("[2,2,1]", "[[[1],[2]],[[3],[4]]]"),
+     {"{\"y\":[[1],[2]]}", "{\"y\":[[3],[4]]}"},
+     NULL,
+     {0}},
+    {"one scalar a row",
+     KSERVE,
+     META_ONE,
+     3,
+     OUTPUT("[3]", "[true,\"a\",-0.0]"),
+     {"{\"y\":true}", "{\"y\":\"a\"}", "{\"y\":-0.0}"},
+     NULL,
+     {0}},
+    {"nothing a row",
+     KSERVE,
+     META_ONE,
+     2,
+     OUTPUT("[2,0]", "[]"),
+     {"{\"y\":[]}", "{\"y\":[]}"},
+     NULL,
+     {0}},
+    {"nothing, much of it",
+     KSERVE,
+     META_ONE,
+     1,
+     OUTPUT("[1,900000000,0]", "[]"),
+     {"{\"y\":[]}"},
+     NULL,
+     {0}},
+    {"no batch",
+     KSERVE,
+     META_ALONE,
+     1,
+     OUTPUT("[2,2]", "[1,2,3,4]"),
+     {"{\"y\":[[1,2],[3,4]]}"},
+     NULL,
+     {0}},
+    {"no dimension", KSERVE, META_ALONE, 1, OUTPUT("[]", "[7]"), {"{\"y\":7}"}, NULL, {0}},
+    {"two outputs",
+     KSERVE,
+     META_ONE,
+     2,
+     "{\"outputs\":[{\"name\":\"p\",\"shape\":[2],\"data\":[1,2]},"
+     "{\"name\":\"q\\n\",\"shape\":[2,1],\"data\":[3,4]}],\"id\":\"x\"}",
+     {"{\"p\":1,\"q\\n\":[3]}", "{\"p\":2,\"q\\n\":[4]}"},
+     NULL,
+     {0}},
+    {"rows missing",
+     KSERVE,
+     META_ONE,
+     3,
+     OUTPUT("[2,1]", "[1,2]"),
+     {NULL},
+     "expected 3 rows in output 'y', found 2",
+     {0}},
+    {"data missing",
+     KSERVE,
+     META_ONE,
+     2,
+     OUTPUT("[2,2]", "[1,2,3]"),
+     {NULL},
+     "not of its shape",
+     {0}},
+    {"other nesting",
+     KSERVE,
+     META_ONE,
+     2,
+     OUTPUT("[2,2]", "[[1,2,3,4]]"),
+     {NULL},
+     "not of its shape",
+     {0}},
+    {"ragged answer",
+     KSERVE,
+     META_ONE,
+     2,
+     OUTPUT("[2,2]", "[[1,2,3],[4]]"),
+     {NULL},
+     "not of its shape",
+     {0}},
+    {"objects", KSERVE, META_ONE, 1, OUTPUT("[1]", "[{}]"), {NULL}, "not of its shape", {0}},
+    {"below zero", KSERVE, META_ONE, 1, OUTPUT("[1,-1]", "[1]"), {NULL}, "not of its shape", {0}},
+    {"overflow",
+     KSERVE,
+     META_ONE,
+     1,
+     OUTPUT("[1,999999999999999,999999999999999]", "[1]"),
+     {NULL},
+     "not of its shape",
+     {0}},
+    {"overflow of nothing",
+     KSERVE,
+     META_ONE,
+     1,
+     OUTPUT("[1,0,999999999999999,999999999999999]", "[]"),
+     {"{\"y\":[]}"},
+     NULL,
+     {0}},
+    {"same name",
+     KSERVE,
+     META_ONE,
+     1,
+     "{\"outputs\":[{\"name\":\"p\",\"shape\":[1],\"data\":[1]},{\"name\":\"p\",\"shape\":[1],"
+     "\"data\":[1]}]}",
+     {NULL},
+     "is there twice",
+     {0}},
+    {"binary",
+     KSERVE,
+     META_ONE,
+     1,
+     "{\"outputs\":[{\"name\":\"p\",\"shape\":[1]}]}",
+     {NULL},
+     "has no data",
+     {0}},
+    {"no outputs",
+     KSERVE,
+     META_ONE,
+     1,
+     "{\"error\":\"oh\"}",
+     {NULL},
+     "no outputs, or more than 64: oh",
+     {0}},
+};
+
+static void check_answer(const struct answer_case *c, bool is_stream)
+{
+    struct http_target target = open_target(c->address, c->metadata);
+    struct buffer text = {0};
+    size_t ends[3], start = 0;
+    struct http_answer answer = {.text = &text, .ends = ends};
+    buffer_text(&text, "kept");
+    char *copy = strdup(c->body); /* of its size: a sanitizer sees reads behind it */
+    enum error_code code =
+        http_answer_read(&target, (struct slice){copy, strlen(copy)}, is_stream, c->n, &answer);
+    if ((code == ERROR_OK) != (c->texts[0] != NULL))
+        fail_msg("%s: %s: %s", c->row, error_code_name(code), answer.message);
+    if (code != ERROR_OK) {
+        assert_int_equal(code, ERROR_UPSTREAM);
+        assert_int_equal(text.size, 4);
+        if (strstr(answer.message, c->part) == NULL)
+            fail_msg("%s: '%s' is not in: %s", c->row, c->part, answer.message);
+    }
+    for (size_t i = 0; code == ERROR_OK && i < c->n; start = ends[i++]) {
+        char *found = strndup(text.data + 4 + start, ends[i] - start);
+        expect_text(found, c->texts[i], c->row);
+        free(found);
+    }
+    if (code == ERROR_OK && start + 4 != text.size) fail_msg("%s: more text", c->row);
+    if (memcmp(&answer.usage, &c->usage, sizeof c->usage) != 0)
+        fail_msg("%s: usage %llu %llu %llu", c->row, (unsigned long long)answer.usage.in,
+                 (unsigned long long)answer.usage.cached, (unsigned long long)answer.usage.out);
+    free(copy);
+    buffer_free(&text);
+    http_target_free(&target);
+}
+
+static void test_answers(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(answers); i++) check_answer(&answers[i], false);
+}
+
+static void test_depth(void **state)
+{
+    (void)state;
+    for (size_t depth = 127; depth <= 129; depth++) {
+        char body[300] = "{\"a\":";
+        memset(body + 5, '[', depth - 1);
+        memset(body + 4 + depth, ']', depth - 1);
+        body[3 + 2 * depth] = '}';
+        check_answer(
+            &(struct answer_case){
+                "depth", OPENAI, NULL, 1, body, {depth > 128 ? NULL : body}, "nested deeper", {0}},
+            false);
+    }
+}
+
+/* --- streams --- */
+
+#define CHUNK(choices)                                                                             \
+    "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"choices\":" choices "}\n\n"
+#define DONE "data: [DONE]\n\n"
+#define CHAT(choices) "{\"id\":\"c\",\"object\":\"chat.completion\",\"choices\":" choices "}"
+
+static const struct answer_case streams[] = {
+    {"a chat",
+     OPENAI,
+     NULL,
+     1,
+     CHUNK("[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":"
+           "null}]") CHUNK(
+         "[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"Hel\\u00e9\"}}]")
+         CHUNK("[{\"index\":0,\"delta\":{\"content\":\"lo\\n\"},\"finish_reason\":\"stop\"}]") DONE,
+     {CHAT("[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"Hel\xc3\xa9lo\\n\"},"
+           "\"finish_reason\":\"stop\"}]")},
+     NULL,
+     {0}},
+    {"usage at the end",
+     OPENAI,
+     NULL,
+     1,
+     "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}],\"usage\":null}\n\n"
+     "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n" DONE,
+     {"{\"choices\":[{\"index\":0,\"message\":{\"content\":\"a\"}}],"
+      "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}"},
+     NULL,
+     {3, 0, 2}},
+    {"choices by index",
+     OPENAI,
+     NULL,
+     1,
+     CHUNK("[{\"index\":1,\"delta\":{\"content\":\"b\"}}]")
+         CHUNK("[{\"index\":0,\"delta\":{\"content\":\"a\"}}]")
+             CHUNK("[{\"index\":1,\"delta\":{\"content\":\"B\"}}]") DONE,
+     {CHAT("[{\"index\":0,\"message\":{\"content\":\"a\"}},{\"index\":1,\"message\":{\"content\":"
+           "\"bB\"}}]")},
+     NULL,
+     {0}},
+    {"tools",
+     OPENAI,
+     NULL,
+     1,
+     CHUNK("[{\"index\":0,\"delta\":{\"content\":null,\"tool_calls\":[{\"index\":0,\"id\":\"t\","
+           "\"type\":\"function\","
+           "\"function\":{\"name\":\"f\",\"arguments\":\"\"}}]}}]")
+         CHUNK("[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":"
+               "\"{\\\"a\\\"\"}}]}}]") CHUNK("[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":"
+                                             "0,\"function\":{\"arguments\":\":1}\"}}]}}]") DONE,
+     {CHAT("[{\"index\":0,\"message\":{\"content\":null,\"tool_calls\":[{\"id\":\"t\",\"type\":"
+           "\"function\","
+           "\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"}}]}}]")},
+     NULL,
+     {0}},
+    {"logprobs",
+     OPENAI,
+     NULL,
+     1,
+     CHUNK("[{\"index\":0,\"delta\":{},\"logprobs\":{\"content\":[{\"token\":\"a\",\"logprob\":-0."
+           "10}]}}]") CHUNK("[{\"index\":0,\"delta\":{},\"logprobs\":{\"content\":[{\"token\":"
+                            "\"b\",\"logprob\":-2e-3}]}}]") DONE,
+     {CHAT("[{\"index\":0,\"message\":{},\"logprobs\":{\"content\":[{\"token\":\"a\",\"logprob\":-"
+           "0.10},"
+           "{\"token\":\"b\",\"logprob\":-2e-3}]}}]")},
+     NULL,
+     {0}},
+    {"completions, CR LF, comments",
+     OPENAI,
+     NULL,
+     1,
+     ": hi\r\n\r\nevent: x\r\ndata:{\"object\":\"text_completion\",\r\ndata: "
+     "\"choices\":[{\"index\":0,\"text\":\"a\"}]}\r\n\r\n"
+     "data: "
+     "{\"object\":\"text_completion\",\"choices\":[{\"index\":0,\"text\":\"b\"}]}\r\n\r\ndata: "
+     "[DONE]",
+     {"{\"object\":\"text_completion\",\"choices\":[{\"index\":0,\"text\":\"ab\"}]}"},
+     NULL,
+     {0}},
+    {"responses",
+     OPENAI,
+     NULL,
+     1,
+     "event: response.created\ndata: "
+     "{\"type\":\"response.created\",\"response\":{\"id\":\"r\"}}\n\n"
+     "event: response.completed\ndata: "
+     "{\"type\":\"response.completed\",\"response\":{\"id\":\"r\",\"error\":null,"
+     "\"usage\":{\"input_tokens\":7,\"output_tokens\":8}}}\n\n",
+     {"{\"id\":\"r\",\"error\":null,\"usage\":{\"input_tokens\":7,\"output_tokens\":8}}"},
+     NULL,
+     {7, 0, 8}},
+    {"what follows the end",
+     OPENAI,
+     NULL,
+     1,
+     "data: {\"a\":1}\n\n" DONE "data: {\"a\":2}\n\n",
+     {"{\"a\":1}"},
+     NULL,
+     {0}},
+    {"cut short",
+     OPENAI,
+     NULL,
+     1,
+     CHUNK("[{\"index\":0,\"delta\":{\"content\":\"a\"}}]"),
+     {NULL},
+     "cut short",
+     {0}},
+    {"cut in a line",
+     OPENAI,
+     NULL,
+     1,
+     "data: {\"a\":1}\n\ndata: {\"choi",
+     {NULL},
+     "cut short",
+     {0}},
+    {"cut in the end", OPENAI, NULL, 1, "data: {\"a\":1}\n\ndata: [DON", {NULL}, "cut short", {0}},
+    {"cut between", OPENAI, NULL, 1, "data: {\"a\":1}\n", {NULL}, "cut short", {0}},
+    {"nothing", OPENAI, NULL, 1, "", {NULL}, "cut short", {0}},
+    {"only the end", OPENAI, NULL, 1, DONE, {NULL}, "no answer", {0}},
+    {"an error",
+     OPENAI,
+     NULL,
+     1,
+     "data: {\"error\":{\"message\":\"gone\"}}\n\n" DONE,
+     {NULL},
+     "error: gone",
+     {0}},
+    {"not JSON", OPENAI, NULL, 1, "data: {\"a\":NaN}\n\n" DONE, {NULL}, "not JSON", {0}},
+    {"not UTF-8",
+     OPENAI,
+     NULL,
+     1,
+     "data: {\"a\":\"\xed\xa0\x80\"}\n\n" DONE,
+     {NULL},
+     "not UTF-8",
+     {0}},
+    {"not an object", OPENAI, NULL, 1, "data: 1\n\n" DONE, {NULL}, "not an object", {0}},
+    {"a change of type",
+     OPENAI,
+     NULL,
+     1,
+     "data: {\"a\":1}\n\ndata: {\"a\":\"1\"}\n\n" DONE,
+     {NULL},
+     "contradicts",
+     {0}},
+    {"a huge index",
+     OPENAI,
+     NULL,
+     1,
+     CHUNK("[{\"index\":99999,\"delta\":{}}]") DONE,
+     {NULL},
+     "contradicts",
+     {0}},
+    {"another kind",
+     OPENAI,
+     NULL,
+     1,
+     "data: {\"type\":\"message_start\"}\n\n",
+     {NULL},
+     "cannot be put together",
+     {0}},
+    {"no streams", TF, NULL, 1, DONE, {NULL}, "stream of events", {0}},
+};
+
+static void test_streams(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(streams); i++) check_answer(&streams[i], true);
+}
+
+/* Every cut of a stream is seen, wherever it falls before the end's own line. */
+static void test_cut_streams(void **state)
+{
+    (void)state;
+    const char *whole = streams[0].body;
+    size_t size = strlen(whole) - strlen("]\n\n");
+    struct http_target target = open_target(OPENAI, NULL);
+    for (size_t cut = 0; cut < size; cut++) {
+        struct buffer text = {0};
+        size_t end;
+        struct http_answer answer = {.text = &text, .ends = &end};
+        enum error_code code =
+            http_answer_read(&target, (struct slice){whole, cut}, true, 1, &answer);
+        if (code != ERROR_UPSTREAM) fail_msg("cut at %zu: taken", cut);
+        buffer_free(&text);
+    }
+    http_target_free(&target);
+}
+
+/* --- errors --- */
+
+static const struct {
+    int status;
+    const char *body, *expected;
+} errors[] = {
+    {400, "{\"error\":{\"message\":\"bad\\nmodel\",\"type\":\"t\"}}",
+     "the server answered 400 (bad request): bad model"},
+    {404, "{\"error\":\"no such model\"}", "the server answered 404 (not found): no such model"},
+    {503, "{\"code\":503,\"type\":\"x\",\"message\":\"full\"}",
+     "the server answered 503 (unavailable): full"},
+    {422, "{\"detail\":[{\"msg\":\"field required\"}]}",
+     "the server answered 422 (the request does not fit): field required"},
+    {500, "  oops\x1b[31m\n", "the server answered 500 (internal error): oops [31m"},
+    {502, "<html>no</html>", "the server answered 502 (bad gateway)"},
+    {418, "{\"a\":1}", "the server answered 418"},
+    {302, "", "the server answered 302 (a redirect, which is not followed)"},
+    {500,
+     "\xff\xc2\x9b"
+     "A",
+     "the server answered 500 (internal error): ?  A"},
+};
+
+static void test_errors(void **state)
+{
+    (void)state;
+    char message[512], body[3000] = "";
+    for (size_t i = 0; i < COUNT_OF(errors); i++) {
+        http_error_text(errors[i].status, slice_of(errors[i].body), message);
+        expect_text(message, errors[i].expected, errors[i].body);
+    }
+    for (size_t shift = 0; shift < 4; shift++) { /* cut between characters */
+        memset(body, 'x', shift);
+        for (size_t i = shift; i + 4 < sizeof body; i += 3) memcpy(body + i, "\xe2\x82\xac", 4);
+        http_error_text(500, slice_of(body), message);
+        assert_true(strlen(message) > 505);
+        assert_null(strchr(message, '?'));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_addresses),    cmocka_unit_test(test_refused_addresses),
+        cmocka_unit_test(test_record_paths), cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_metadata),     cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_depth),        cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_cut_streams),  cmocka_unit_test(test_errors),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
