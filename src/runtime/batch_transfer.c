@@ -94,6 +94,11 @@ static bool prepare(struct transfer *transfer, const struct http_common *common,
     if (!http_handle_prepare(transfer->easy, common, &plain, &transfer->response)) return false;
     if (request->is_file && !set_form(transfer)) return false;
     if (request->source != NULL && !request->is_file && !set_source(transfer)) return false;
+    /* On a connection that was used before and is closed without an answer, libcurl would send the
+     * request once more by itself: that must be ours to decide, where it creates what is paid for. */
+    if (strcmp(request->method, "POST") == 0 &&
+        curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L) != CURLE_OK)
+        return false;
     return curl_easy_setopt(transfer->easy, CURLOPT_LOW_SPEED_LIMIT, 1L) == CURLE_OK &&
            curl_easy_setopt(transfer->easy, CURLOPT_LOW_SPEED_TIME, STALL_S) == CURLE_OK &&
            curl_easy_setopt(transfer->easy, CURLOPT_PRIVATE, owner) == CURLE_OK;
