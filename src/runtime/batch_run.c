@@ -513,6 +513,18 @@ tidemill_error *batch_answered(struct batch_runtime *runtime, struct batch *batc
     return take_trouble(runtime, batch);
 }
 
+/* What a batch that is over need not keep until the job is. */
+static void free_content(struct batch *batch)
+{
+    buffer_free(&batch->upload.line);
+    buffer_free(&batch->window);
+    free(batch->units);
+    free(batch->keys);
+    batch->units = NULL;
+    batch->keys = NULL;
+    batch->capacity = 0;
+}
+
 tidemill_error *batch_read_through(struct batch_runtime *runtime, struct batch *batch)
 {
     size_t n_missing = 0, n_later = 0;
@@ -545,6 +557,7 @@ tidemill_error *batch_read_through(struct batch_runtime *runtime, struct batch *
         batch->units[n_later++] = batch->units[i];
     batch->n_units = batch->n_waiting = n_later;
     batch->n_sorted = 0;
+    if (n_later == 0) free_content(batch);
     enter(batch, batch->past == NULL ? BATCH_CLEANING : BATCH_IDLE);
     return NULL;
 }
@@ -661,11 +674,8 @@ void batch_free(struct batch_runtime *runtime, struct batch *batch)
     transfer_free(&batch->transfer, runtime->multi);
     io_close(runtime->io, batch->fd);
     batch_object_free(&batch->object);
-    buffer_free(&batch->upload.line);
-    buffer_free(&batch->window);
+    free_content(batch);
     free(batch->upload.source.context);
-    free(batch->units);
-    free(batch->keys);
     free(batch->after);
     free(batch->id);
     free(batch->input_file);

@@ -28,6 +28,7 @@ Faults, each a value in `faults`; those that happen a number of times count down
     download_slow=S       seconds before each download's second half
     hold=1                no batch ends
     unauthorized=1        401 to everything
+    pad=N                 answers have N bytes more
     too_large=N           batches of more than N requests are refused with 400
 """
 
@@ -187,6 +188,8 @@ class BatchServer:
         if self.tries[number] <= self.faults.get("missing", {}).get(number, 0):
             return
         answer = answer_of(body) if is_openai else message_of(body)
+        if "pad" in self.faults:
+            answer["pad"] = "y" * self.faults["pad"]
         line = ({"id": "x", "custom_id": name, "error": None,
                  "response": {"status_code": 200, "request_id": "r", "body": answer}} if is_openai else
                 {"custom_id": name, "result": {"type": "succeeded", "message": answer}})

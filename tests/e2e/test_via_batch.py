@@ -7,7 +7,7 @@ import time
 
 import pytest
 from batch_server import BatchServer, answer_of, message_of
-from conftest import leftovers, read_jsonl, run, start, write_jsonl
+from conftest import IS_SANITIZED, leftovers, read_jsonl, run, start, write_jsonl
 
 
 def body_of(i):
@@ -82,12 +82,14 @@ def test_a_batch_is_full_at_fifty_thousand(server, tmp_path):
     assert [len(b["requests"]) for b in server.batches.values()] == [50000, 10000]
 
 
+@pytest.mark.skipif(IS_SANITIZED, reason="sanitizers take memory of their own")
 def test_memory_does_not_grow_with_the_answers(server, tmp_path):
+    """150 MB of them."""
     records(tmp_path, 50000)
+    server.faults["pad"] = 3000
     run(*command(server, tmp_path, "--summary", tmp_path / "s.json"), check=0, timeout=300)
     summary = json.loads((tmp_path / "s.json").read_text())
-    peak = next(v for k, v in summary.items() if "memory" in k and "engine" in k)
-    assert peak < 150 << 20
+    assert summary["ok"] == 50000 and summary["peak_memory_bytes"] < 130 << 20
 
 
 def test_standard_output_needs_no_file(server, tmp_path):
@@ -269,6 +271,9 @@ def test_killed_again_and_again(server, tmp_path):
     """At whatever moment: the second half of the results comes late, so that commits are many."""
     records(tmp_path, 3000)
     server.faults.update(slow_polls=4, download_slow=0.1, shuffle=1)
+    whole = tmp_path / "whole.jsonl"
+    with BatchServer() as other:
+        run(*command(other, tmp_path)[:-1], whole, check=0)
     for delay in (0.5, 1.0, 1.2, 1.4, 1.5, 1.6, 1.7, 1.8, 2.0):
         process = start(*command(server, tmp_path, "--checkpoint", "20ms"))
         time.sleep(delay)
@@ -277,6 +282,24 @@ def test_killed_again_and_again(server, tmp_path):
         process.stderr.close()
     run(*command(server, tmp_path), check=0)
     check_all(server, tmp_path, 3000)
+    assert len(server.batches) == 1
+    assert (tmp_path / "out.jsonl").read_bytes() == whole.read_bytes()
+
+
+def test_ten_restarts_while_one_batch_runs(server, tmp_path):
+    """No commit in between: that is no sign of a record that kills."""
+    records(tmp_path, 200)
+    server.faults["hold"] = 1
+    for _ in range(10):
+        process = start(*command(server, tmp_path))
+        wait_for(lambda seen=server.seen("GET", "/v1/batches/"):
+                 server.seen("GET", "/v1/batches/") > seen)
+        process.kill()
+        process.wait()
+        process.stderr.close()
+    server.faults.clear()
+    run(*command(server, tmp_path), check=0)
+    check_all(server, tmp_path, 200)
     assert len(server.batches) == 1
 
 
