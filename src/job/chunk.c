@@ -45,6 +45,7 @@ void chunk_recycle(struct chunk *chunk, const struct shared_region *region)
     }
     buffer_reset(&chunk->raw.bytes, RAW_BYTES_KEPT);
     chunk->plan = (struct plan){0};
+    chunk->prompt_bytes = chunk->prompt_bytes_shared = 0;
     chunk->n_finished_prefix = chunk->n_released = 0;
     chunk->next = NULL;
 }
@@ -68,6 +69,20 @@ static tidemill_error *reserve_records(struct chunk *chunk)
     return chunk->records == NULL ? error_memory() : NULL;
 }
 
+/* The model's one input is the text of the request, as a packed string. */
+static void read_prompt(struct chunk *chunk, struct chunk_record *record)
+{
+    const struct prompting *prompting = chunk->prompting;
+    const struct record_input *input = &record->decoded.inputs[0];
+    size_t head = sizeof(uint32_t);
+    if (prompting == NULL || !prompting->is_read || input->bytes < head) return;
+    struct slice json = {(const char *)chunk->area.base + input->offset + head,
+                         input->bytes - head};
+    if (prompt_read(json, prompting->is_generating, &chunk->arena, &record->prompt)) return;
+    record->decoded.error = ERROR_MEMORY;
+    record->decoded.message = error_code_sentence(ERROR_MEMORY);
+}
+
 static void decode_record(struct chunk *chunk, uint32_t index, const struct decoder *decoder,
                           struct decode_scratch *scratch, const struct reuse *reuse)
 {
@@ -75,6 +90,7 @@ static void decode_record(struct chunk *chunk, uint32_t index, const struct deco
     *record = (struct chunk_record){.state = RECORD_PENDING};
     decoder_decode(decoder, scratch, &chunk->raw.records[index], &chunk->area, &chunk->arena,
                    &record->decoded);
+    if (record->decoded.error == ERROR_OK) read_prompt(chunk, record);
     bool is_needed =
         record->decoded.error == ERROR_OK && (reuse == NULL || reuse_look(reuse, chunk, index));
     if (is_needed && record->decoded.n_texts > 0)
@@ -152,6 +168,8 @@ tidemill_error *chunk_plan(struct chunk *chunk, const struct model_signature *si
     struct plan_row *rows = NULL;
     size_t n_rows = 0;
     TRY(chunk_rows(chunk, signature, &rows, &n_rows));
+    if (chunk->prompting != NULL && chunk->prompting->is_ordered)
+        TRY(prompts_order(chunk, rows, n_rows));
     TRY(plan_chunk(rows, n_rows, limits, &chunk->arena, &chunk->plan));
     struct microbatch **end = &chunk->microbatches;
     for (size_t i = 0; i < chunk->plan.n_microbatches; i++) {

@@ -228,6 +228,8 @@ static tidemill_error *plan_and_queue(struct engine *engine, struct chunk *chunk
         push_ready(engine, mb);
         count_work(mb, engine->config.work);
     }
+    engine->config.work->prompt_bytes += chunk->prompt_bytes;
+    engine->config.work->prompt_bytes_shared += chunk->prompt_bytes_shared;
     *engine->last = chunk;
     engine->last = &chunk->next;
     return NULL;

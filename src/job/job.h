@@ -69,6 +69,8 @@ struct job_summary {
     uint32_t tokens_max;            /* of a call, at most, padding included; 0: counted in rows */
     uint64_t run_rows;              /* records run through the model this run */
     uint64_t tokens, padded_tokens; /* of these; 0 where nothing is padded */
+    uint64_t prompt_bytes,
+        prompt_bytes_shared; /* of these; 0 where they are in the input's order */
     int instances, threads, restarts;
     const char *precision;      /* "fp32", ... */
     struct deviation deviation; /* of a lower precision, when this run measured it */

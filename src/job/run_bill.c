@@ -29,6 +29,8 @@ static void fill_runtime(struct run *run)
     summary->run_rows = run->work.rows;
     summary->tokens = run->work.tokens;
     summary->padded_tokens = run->work.padded_tokens;
+    summary->prompt_bytes = run->work.prompt_bytes;
+    summary->prompt_bytes_shared = run->work.prompt_bytes_shared;
     summary->peak_host_memory_bytes = stats.peak_memory_bytes;
     if (summary->run_wall_s > 0 && stats.hosts > 0)
         summary->model_busy_share = stats.busy_s / (summary->run_wall_s * stats.hosts);

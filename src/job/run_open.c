@@ -18,8 +18,12 @@ tidemill_error *run_open_model(struct run *run)
         .spec = run->spec, .io = run->io, .stop = run->stop, .resources = &run->resources};
     TRY(tuning_open(&run->tuning, &run->identity, &run->state.plan));
     run->runtime = run->tuning.runtime;
-    return resources_make_chunks(&run->resources, runtime_signature(run->runtime)->n_inputs,
-                                 &run->padding);
+    const struct model_signature *signature = runtime_signature(run->runtime);
+    TRY(prompting_decide(run->spec, signature, &run->prompting));
+    TRY(resources_make_chunks(&run->resources, signature->n_inputs, &run->padding));
+    for (size_t i = 0; i < run->resources.n_chunks; i++)
+        run->resources.chunks[i]->prompting = &run->prompting;
+    return NULL;
 }
 
 /* --- formats ----------------------------------------------------------------------------------------------- */

@@ -21,13 +21,16 @@ static tidemill_error *decide_limits(struct run *run, double *ret_rate_rows_s)
     return error;
 }
 
-/* Whether equal inputs are looked for: where a record costs more in the model than finding out. A
- * cache is asked for by whom it pays. */
+/* Whether equal inputs are looked for: where a record costs more in the model than finding out, as it
+ * does where text is generated or money paid. A cache is asked for by whom it pays. */
 static tidemill_error *decide_dedup(struct run *run, double rate_rows_s)
 {
     bool is_auto = run->spec->dedup == DEDUP_AUTO && run->spec->cache == NULL;
     run->plan.is_deduped = run->spec->dedup == DEDUP_ON || run->spec->cache != NULL;
     if (!is_auto) return NULL;
+    enum model_kind kind = model_kind(run->spec->model);
+    run->plan.is_deduped = kind == MODEL_HTTP || kind == MODEL_LLAMA;
+    if (run->plan.is_deduped) return NULL;
     run->plan.is_deduped = rate_rows_s > 0 && rate_rows_s < 1 / DEDUP_WORTH_S;
     return NULL;
 }

@@ -71,6 +71,8 @@ void job_summary_json(const struct job_summary *summary, struct buffer *out)
                   summary->run_rows, summary->tokens, summary->padded_tokens);
     buffer_printf(out, ",\"peak_memory_bytes\":%" PRIu64 ",\"peak_host_memory_bytes\":%" PRIu64,
                   summary->peak_memory_bytes, summary->peak_host_memory_bytes);
+    buffer_printf(out, ",\"prompt_bytes\":%" PRIu64 ",\"prompt_bytes_shared\":%" PRIu64,
+                  summary->prompt_bytes, summary->prompt_bytes_shared);
     json_tokens(&counts->tokens, out);
     json_cost(&summary->cost, out);
     json_text(out, "precision", summary->precision);
@@ -171,6 +173,10 @@ static void text_savings(const struct job_summary *summary, struct buffer *out)
         buffer_printf(out, " answers, about %.3g USD of tokens\n", summary->cost.saved_usd);
     }
     text_padding(summary->tokens, summary->padded_tokens, out);
+    if (summary->prompt_bytes > 0)
+        buffer_printf(out,
+                      "prefixes     %.0f%% of prompt bytes are shared with the request before\n",
+                      100 * (double)summary->prompt_bytes_shared / (double)summary->prompt_bytes);
 }
 
 static void text_model(const struct job_summary *summary, struct buffer *out)

@@ -83,6 +83,9 @@ tidemill_error *model_check_file(const char *path);
 tidemill_error *signature_make_json(struct model_signature *signature, const char *input,
                                     const char *output, bool is_batched);
 
+/* One more input of text that a record may lack, to a signature of signature_make_json. */
+tidemill_error *signature_add_optional(struct model_signature *signature, const char *name);
+
 /* Decides is_batched and batch_fixed from the declared shapes. ERROR_MODEL_LOAD when FIRST is asked
  * of a model whose shapes contradict it. */
 tidemill_error *signature_detect_batch(struct model_signature *signature,
