@@ -15,138 +15,11 @@
 #define MS_NS INT64_C(1000000)
 #define SETTLED_NS (1000 * MS_NS) /* so long without a new unit: there is no more to wait for */
 #define URLS_MAX 16               /* endpoints that records of one job may name */
-#define ANTHROPIC_VERSION "anthropic-version: 2023-06-01"
 #define LIVE_POLL_MS 50 /* at most between looks at batches while requests are under way */
 
 static struct batch_runtime *runtime_of(struct runtime *runtime)
 {
     return (struct batch_runtime *)runtime;
-}
-
-/* --- units ----------------------------------------------------------------------------------------------------- */
-
-void batch_unit_push(struct batch_unit_list *list, struct batch_unit *unit)
-{
-    unit->next = NULL;
-    if (list->first == NULL)
-        list->first = unit;
-    else
-        list->last->next = unit;
-    list->last = unit;
-    list->n++;
-}
-
-struct batch_unit *batch_unit_pop(struct batch_unit_list *list)
-{
-    struct batch_unit *unit = list->first;
-    if (unit == NULL) return NULL;
-    list->first = unit->next;
-    list->n--;
-    return unit;
-}
-
-struct slice batch_unit_text(const struct batch_runtime *runtime, const struct batch_unit *unit,
-                             size_t i)
-{
-    const unsigned char *data = runtime->region->base + unit->inputs[i].offset;
-    uint32_t size;
-    if (unit->inputs[i].bytes < sizeof size) return (struct slice){0};
-    memcpy(&size, data, sizeof size);
-    size_t room = unit->inputs[i].bytes - sizeof size;
-    return (struct slice){(const char *)data + sizeof size, MIN((size_t)size, room)};
-}
-
-tidemill_error *batch_unit_fail(struct batch_runtime *runtime, struct batch_unit *unit,
-                                enum error_code code, const char *message)
-{
-    free(unit->message);
-    unit->code = code;
-    unit->message = strdup(message);
-    if (unit->message == NULL) return error_memory();
-    batch_unit_push(&runtime->ended, unit);
-    return NULL;
-}
-
-tidemill_error *batch_unit_again(struct batch_runtime *runtime, struct batch_unit *unit,
-                                 const char *message)
-{
-    if (unit->tries++ >= runtime->options.http.retries)
-        return batch_unit_fail(runtime, unit, ERROR_UPSTREAM, message);
-    return batch_collect(runtime, unit);
-}
-
-tidemill_error *batch_attach(struct batch *batch, struct batch_unit *unit)
-{
-    if (batch->n_units == batch->capacity) {
-        size_t capacity = MAX(2 * batch->capacity, (size_t)256);
-        struct batch_unit **units = realloc(batch->units, capacity * sizeof *units);
-        if (units == NULL) return error_memory();
-        batch->units = units;
-        batch->capacity = capacity;
-    }
-    batch->units[batch->n_units++] = unit;
-    batch->n_waiting++;
-    batch->bytes += unit->line_bytes;
-    return NULL;
-}
-
-static void make_tag(const struct batch_runtime *runtime, char tag[BATCH_TAG_BYTES])
-{
-    /* only has to differ from all others at that server: nobody gains by guessing it */
-    uint64_t parts[4] = {(uint64_t)clock_now_ns(), (uint64_t)getpid(), (uint64_t)(uintptr_t)tag,
-                         runtime->state.n_past};
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    parts[2] ^= (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-    digest_text(hash_bytes(parts, sizeof parts), tag);
-}
-
-static tidemill_error *add_batch(struct batch_runtime *runtime, struct batch **ret)
-{
-    struct batch *batch = *ret = calloc(1, sizeof *batch);
-    if (batch == NULL) return error_memory();
-    batch->fd = -1;
-    batch->next = runtime->batches;
-    runtime->batches = batch;
-    return NULL;
-}
-
-/* All requests of a batch go to one endpoint. */
-tidemill_error *batch_collect(struct batch_runtime *runtime, struct batch_unit *unit)
-{
-    if (batch_is_late(runtime)) {
-        batch_unit_push(&runtime->stragglers, unit);
-        return NULL;
-    }
-    for (struct batch *batch = runtime->batches; batch != NULL; batch = batch->next) {
-        if (batch->stage != BATCH_COLLECTING || batch->url != unit->url || batch->is_full) continue;
-        batch->is_full = batch->n_units >= runtime->units_max ||
-                         batch->bytes + unit->line_bytes > BATCH_BYTES_MAX;
-        if (!batch->is_full) return batch_attach(batch, unit);
-    }
-    struct batch *batch;
-    TRY(add_batch(runtime, &batch));
-    batch->stage = BATCH_COLLECTING;
-    batch->url = unit->url;
-    make_tag(runtime, batch->tag);
-    return batch_attach(batch, unit);
-}
-
-static int64_t since_share(const struct batch_runtime *runtime, int64_t percent)
-{
-    int64_t deadline_ms = runtime->options.http.deadline_ms;
-    if (deadline_ms <= 0) return -1;
-    return clock_now_ns() - runtime->opened_ns - deadline_ms * MS_NS / 100 * percent;
-}
-
-bool batch_is_late(const struct batch_runtime *runtime)
-{
-    return since_share(runtime, 85) >= 0;
-}
-
-bool batch_is_over(const struct batch_runtime *runtime)
-{
-    return since_share(runtime, 95) >= 0;
 }
 
 bool batch_is_settled(const struct batch_runtime *runtime)
@@ -169,7 +42,7 @@ static tidemill_error *open_state(struct batch_runtime *runtime)
         struct batch_past *past = &runtime->state.past[i];
         struct batch *batch;
         if (past->is_gone || strcmp(past->server, runtime->api.base) != 0) continue;
-        error = add_batch(runtime, &batch);
+        error = batch_add(runtime, &batch);
         if (error != NULL) break;
         batch->past = past;
         memcpy(batch->tag, past->tag, sizeof batch->tag);
@@ -180,13 +53,6 @@ static tidemill_error *open_state(struct batch_runtime *runtime)
     return error;
 }
 
-static bool has_version_header(const struct http_options *options)
-{
-    for (size_t i = 0; i < options->n_headers; i++)
-        if (strncasecmp(options->headers[i], "anthropic-version:", 18) == 0) return true;
-    return false;
-}
-
 static tidemill_error *open_requests(struct batch_runtime *runtime)
 {
     TRY(http_common_new(&runtime->options.http, &runtime->common));
@@ -194,8 +60,8 @@ static tidemill_error *open_requests(struct batch_runtime *runtime)
     if (runtime->multi == NULL) return error_memory();
     if (runtime->api.dialect != BATCH_ANTHROPIC) return NULL;
     TRY(http_common_name_key(runtime->common, "x-api-key"));
-    if (has_version_header(&runtime->options.http)) return NULL;
-    return http_common_add(runtime->common, ANTHROPIC_VERSION);
+    if (batch_has_version_header(&runtime->options.http)) return NULL;
+    return http_common_add(runtime->common, BATCH_ANTHROPIC_VERSION);
 }
 
 /* As when asked one by one: what is done either way must look the same. */
@@ -263,6 +129,7 @@ static void batch_close(struct runtime *base)
         free(runtime->units[i].message);
     for (size_t i = 0; i < runtime->n_urls; i++) free(runtime->urls[i]);
     runtime_close(runtime->live);
+    free(runtime->live_model);
     curl_multi_cleanup(runtime->multi);
     http_common_free(runtime->common);
     batch_state_close(&runtime->state);
@@ -378,74 +245,6 @@ static void batch_hint_backlog(struct runtime *base, bool has_backlog)
     runtime_of(base)->has_backlog = has_backlog;
 }
 
-/* --- one by one, when the deadline is near -------------------------------------------------------------------- */
-
-static tidemill_error *open_live(struct batch_runtime *runtime)
-{
-    if (runtime->live != NULL) return NULL;
-    log_event(LOG_INFO, "the deadline is near: asking for what is left one by one");
-    struct runtime_options options = runtime->options;
-    struct http_options *http = &options.http;
-    http->is_batch = false;
-    if (runtime->api.dialect == BATCH_OPENAI)
-        return runtime_open(&options, runtime->region, &runtime->live);
-    const char **headers = calloc(http->n_headers + 2, sizeof *headers);
-    struct buffer key = {0};
-    if (headers == NULL) return error_memory();
-    if (http->n_headers > 0) memcpy(headers, http->headers, http->n_headers * sizeof *headers);
-    http->headers = headers;
-    if (!has_version_header(&runtime->options.http)) headers[http->n_headers++] = ANTHROPIC_VERSION;
-    if (http->key != NULL) {
-        buffer_printf(&key, "x-api-key: %s", http->key);
-        buffer_byte(&key, '\0');
-        if (!key.is_failed) headers[http->n_headers++] = key.data;
-    }
-    http->key = NULL;
-    tidemill_error *error =
-        key.is_failed ? error_memory() : runtime_open(&options, runtime->region, &runtime->live);
-    if (key.data != NULL) explicit_bzero(key.data, key.size);
-    buffer_free(&key);
-    free(headers);
-    return error;
-}
-
-static tidemill_error *submit_stragglers(struct batch_runtime *runtime)
-{
-    if (runtime->stragglers.n == 0) return NULL;
-    TRY(open_live(runtime));
-    while (runtime->stragglers.n > 0 && runtime_capacity(runtime->live) > 0) {
-        struct batch_unit *unit = batch_unit_pop(&runtime->stragglers);
-        struct runtime_work work = {
-            .id = (uint64_t)(uintptr_t)unit,
-            .index = unit->key.index,
-            .n_rows = 1,
-            .inputs = unit->inputs,
-            .output_offset = unit->output_offset,
-            .output_capacity = unit->output_capacity,
-        };
-        TRY(runtime_submit(runtime->live, &work));
-        runtime->n_live++;
-    }
-    runtime_hint_backlog(runtime->live, runtime->stragglers.n > 0);
-    return NULL;
-}
-
-static tidemill_error *poll_live(struct batch_runtime *runtime, int timeout_ms, int wake_fd,
-                                 struct runtime_done *done, size_t capacity, size_t *ret_n)
-{
-    size_t n = 0;
-    if (runtime->n_live == 0 || capacity == *ret_n) return NULL;
-    TRY(runtime_poll(runtime->live, timeout_ms, wake_fd, done + *ret_n, capacity - *ret_n, &n));
-    for (size_t i = *ret_n; i < *ret_n + n; i++) {
-        struct batch_unit *unit = (struct batch_unit *)(uintptr_t)done[i].id;
-        done[i].id = unit->id;
-        batch_unit_push(&runtime->free, unit);
-    }
-    runtime->n_live -= n;
-    *ret_n += n;
-    return NULL;
-}
-
 /* --- units out -------------------------------------------------------------------------------------------------- */
 
 static void give_ended(struct batch_runtime *runtime, struct runtime_done *done, size_t capacity,
@@ -470,7 +269,7 @@ static tidemill_error *attend_all(struct batch_runtime *runtime, struct runtime_
         TRY(batch_read(runtime, batch, done, capacity, ret_n, &is_over));
         if (is_over) TRY(batch_read_through(runtime, batch));
     }
-    TRY(submit_stragglers(runtime));
+    TRY(batch_submit_stragglers(runtime));
     give_ended(runtime, done, capacity, ret_n);
     return NULL;
 }
@@ -524,7 +323,7 @@ static tidemill_error *batch_poll(struct runtime *base, int timeout_ms, int wake
     for (bool is_woken = false;; now_ns = clock_now_ns()) {
         TRY(take_messages(runtime));
         TRY(attend_all(runtime, done, capacity, ret_n));
-        TRY(poll_live(runtime, 0, -1, done, capacity, ret_n));
+        TRY(batch_poll_live(runtime, 0, -1, done, capacity, ret_n));
         if (*ret_n > 0 || is_woken || now_ns >= end_ns) return NULL;
         int wait = wait_ms(runtime, now_ns, end_ns);
         if (runtime->n_live == 0) {
@@ -532,7 +331,7 @@ static tidemill_error *batch_poll(struct runtime *base, int timeout_ms, int wake
             continue;
         }
         struct pollfd item = {.fd = wake_fd, .events = POLLIN};
-        TRY(poll_live(runtime, MIN(wait, LIVE_POLL_MS), wake_fd, done, capacity, ret_n));
+        TRY(batch_poll_live(runtime, MIN(wait, LIVE_POLL_MS), wake_fd, done, capacity, ret_n));
         is_woken = poll(&item, 1, 0) > 0;
     }
 }

@@ -6,8 +6,8 @@
  *                                              v   |      v   |
  *                                             FINDING   CANCELLING
  *
- * batch_run.c takes a batch from one stage to the next; batch_upload.c makes what is sent, batch_download.c
- * reads what came. What a batch asks stands in the state file before it is created (batch_state.h), so that
+ * batch_run.c takes a batch from one stage to the next, batch_ask.c makes the stage's request, batch_trouble.c
+ * knows what follows a refusal; batch_upload.c makes what is sent, batch_download.c reads what came. What a batch asks stands in the state file before it is created (batch_state.h), so that
  * a killed job finds it again: a batch of an earlier run is IDLE until the engine submits what it holds.
  *
  * A unit is in one place: free, in a batch, among those that have ended, or with the live runtime. */
@@ -85,7 +85,7 @@ struct batch {
     /* the request under way, and when there may be another */
     struct transfer transfer;
     int64_t due_ns, interval_ns;
-    int64_t failing_since_ns; /* 0: it answers */
+    int64_t failing_since_ns; /* 0: it gets on */
 
     /* of an upload */
     struct {
@@ -123,11 +123,12 @@ struct batch_runtime {
     int64_t opened_ns, submitted_ns;
 
     struct runtime *live; /* NULL until the deadline comes near */
+    char *live_model;     /* its address, where that is not ours */
     size_t n_live;
     struct buffer body, text; /* scratch */
 };
 
-/* --- units (batch.c) ----------------------------------------------------------------------------------- */
+/* --- units (batch_units.c) ----------------------------------------------------------------------------------- */
 
 /* Text `i` of a unit's record, in the region: 0 is the body, 1 its url or empty. */
 struct slice batch_unit_text(const struct batch_runtime *runtime, const struct batch_unit *unit,
@@ -141,11 +142,26 @@ tidemill_error *batch_unit_fail(struct batch_runtime *runtime, struct batch_unit
 tidemill_error *batch_collect(struct batch_runtime *runtime, struct batch_unit *unit);
 tidemill_error *batch_attach(struct batch *batch, struct batch_unit *unit);
 
+/* A new one, first in the list. */
+tidemill_error *batch_add(struct batch_runtime *runtime, struct batch **ret);
+
+/* Nothing was submitted for a while, and no more is to come now. */
+bool batch_is_settled(const struct batch_runtime *runtime);
+
+/* --- the deadline (batch_live.c) --------------------------------------------------------------------------- */
+
 /* 85 % of --deadline are over: no more batches. 95 %: none is waited for. */
 bool batch_is_late(const struct batch_runtime *runtime);
 bool batch_is_over(const struct batch_runtime *runtime);
-/* Nothing was submitted for a while, and no more is to come now. */
-bool batch_is_settled(const struct batch_runtime *runtime);
+
+#define BATCH_ANTHROPIC_VERSION "anthropic-version: 2023-06-01"
+bool batch_has_version_header(const struct http_options *options); /* the user's own */
+
+/* Gives stragglers to the live runtime as far as it has room. */
+tidemill_error *batch_submit_stragglers(struct batch_runtime *runtime);
+/* Adds what it answered behind done[*ret_n]. */
+tidemill_error *batch_poll_live(struct batch_runtime *runtime, int timeout_ms, int wake_fd,
+                                struct runtime_done *done, size_t capacity, size_t *ret_n);
 
 /* --- stages (batch_run.c) --------------------------------------------------------------------------------- */
 
@@ -158,6 +174,33 @@ tidemill_error *batch_read_through(struct batch_runtime *runtime, struct batch *
 /* The job is over and nobody needs the results any more: deletes them, for a few seconds. */
 void batch_clean_up(struct batch_runtime *runtime);
 void batch_free(struct batch_runtime *runtime, struct batch *batch);
+
+void batch_enter(struct batch *batch, enum batch_stage stage);
+/* Until the next request: longer each time, or as long as the server says. */
+void batch_pause(struct batch *batch);
+const char *batch_name(const struct batch *batch); /* for the log */
+
+/* --- requests (batch_ask.c) -------------------------------------------------------------------------------- */
+
+/* Starts the request that the stage makes, if it makes one. */
+tidemill_error *batch_ask(struct batch_runtime *runtime, struct batch *batch);
+
+/* --- trouble (batch_trouble.c) ------------------------------------------------------------------------------ */
+
+/* All units that wait go elsewhere; `message` NULL: that was no failure of theirs. */
+tidemill_error *batch_dissolve(struct batch_runtime *runtime, struct batch *batch,
+                               const char *message);
+/* Nothing is to be had from it any more: also for later runs. */
+tidemill_error *batch_forget(struct batch_runtime *runtime, struct batch *batch);
+/* Its validation failed. */
+tidemill_error *batch_take_failure(struct batch_runtime *runtime, struct batch *batch);
+/* A 2xx that says nothing that we understand: as if the request had failed. */
+tidemill_error *batch_take_nonsense(struct batch_runtime *runtime, struct batch *batch);
+/* The server's list of batches does not have it. */
+tidemill_error *batch_take_absence(struct batch_runtime *runtime, struct batch *batch);
+/* A request failed for a reason that may pass; or that will not. */
+tidemill_error *batch_take_trouble(struct batch_runtime *runtime, struct batch *batch);
+tidemill_error *batch_take_refusal(struct batch_runtime *runtime, struct batch *batch);
 
 /* --- what is sent (batch_upload.c) ------------------------------------------------------------------------ */
 

@@ -26,6 +26,7 @@ Faults, each a value in `faults`; those that happen a number of times count down
     create_500=N          N creations are answered 500 and do nothing
     truncate=N            N downloads end too early, and say that they are whole
     download_slow=S       seconds before each download's second half
+    nonsense=N            N polls are answered with something else
     hold=1                no batch ends
     unauthorized=1        401 to everything
     pad=N                 answers have N bytes more
@@ -335,6 +336,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.error(404, "no such batch")
         if world.take("poll_500"):
             return self.error(500, "not now")
+        if world.take("nonsense"):
+            return self.reply(200, ["what"])
         world.advance(name)
         return self.reply(200, world.object(name))
 

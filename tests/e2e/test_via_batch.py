@@ -217,6 +217,17 @@ def test_an_unreachable_server_is_waited_for_only_so_long(server, tmp_path):
     assert "--patience" in result.err
 
 
+@pytest.mark.parametrize("fault", ["create_500", "nonsense"])
+def test_a_server_that_answers_and_does_nothing_is_not_waited_for_either(server, tmp_path, fault):
+    records(tmp_path, 10)
+    server.faults[fault] = 1 << 30
+    result = run(*command(server, tmp_path, "--patience", "1s"), check=3)
+    assert "--patience" in result.err
+    server.faults.clear()
+    run(*command(server, tmp_path), check=0)
+    check_all(server, tmp_path, 10)
+
+
 def test_results_are_not_fetched_elsewhere(server, tmp_path, monkeypatch):
     monkeypatch.setenv("KEY", "secret")
     records(tmp_path, 10)
