@@ -93,7 +93,7 @@ static tidemill_error *plan_one(struct forecast *forecast, bool is_first)
     const struct model_signature *signature = runtime_signature(config->calibration->runtime);
     if (config->reuse != NULL) TRY(reuse_admit(config->reuse, chunk, 0));
     TRY(chunk_plan(chunk, signature, config->limits));
-    if (is_first) TRY(measure_units(forecast));
+    if (is_first && !config->is_priced) TRY(measure_units(forecast));
     for (struct microbatch *mb = chunk->microbatches; mb != NULL; mb = mb->next_in_chunk) {
         if (signature->inputs[0].is_json) forecast->ret->tokens_in += guess_tokens(mb);
         forecast->units += units_of(mb, config->limits);

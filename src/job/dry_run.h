@@ -17,6 +17,7 @@ struct dry_run_config {
     const struct calibration *calibration;
     const struct plan_limits *limits;
     struct job_stop *stop;
+    bool is_priced; /* each call is paid for: none is made to see how long it takes */
 };
 
 /* Fills ret's counts and times; the price is the caller's. ERROR_INTERRUPTED when asked to stop. */

@@ -293,6 +293,7 @@ static tidemill_error *run_dry(struct run *run, struct job_forecast *ret)
         .calibration = &calibration,
         .limits = &run->plan.limits,
         .stop = run->stop,
+        .is_priced = model_kind(run->spec->model) == MODEL_HTTP && run->spec->via == VIA_BATCH,
     };
     TRY(dry_run(&config, ret));
     ret->precision = precision_name((enum precision)run->spec->precision);

@@ -28,6 +28,7 @@ Faults, each a value in `faults`; those that happen a number of times count down
     download_slow=S       seconds before each download's second half
     nonsense=N            N polls are answered with something else
     hold=1                no batch ends
+    hold_after=N          none but the first N ends
     unauthorized=1        401 to everything
     pad=N                 answers have N bytes more
     too_large=N           batches of more than N requests are refused with 400
@@ -117,7 +118,10 @@ class BatchServer:
             if batch["status"] not in ("in_progress", "cancelling"):
                 return
             if batch["status"] == "in_progress":
-                if self.faults.get("hold") or batch["polls"] <= self.faults.get("slow_polls", 0):
+                place = list(self.batches).index(name)
+                if self.faults.get("hold") or place >= self.faults.get("hold_after", 1 << 30):
+                    return
+                if batch["polls"] <= self.faults.get("slow_polls", 0):
                     return
                 bad = [(i, r) for i, r in enumerate(batch["requests"])
                        if number_of(self.body_of(r)) in self.faults.get("bad_lines", [])]
@@ -159,9 +163,9 @@ class BatchServer:
             batch["out"] = "".join(json.dumps(line) + "\n" for line in out + err).encode()
             batch["status"] = "ended"
             return
-        batch["out"] = self.put_file(text.encode()) if text else None
-        text = "".join(json.dumps(line) + "\n" for line in err).rstrip("\n")
-        batch["err"] = self.put_file(text.encode()) if text else None
+        batch["out"] = self.put_file(text.rstrip("\n").encode()) if text else None
+        text = "".join(json.dumps(line) + "\n" for line in err)
+        batch["err"] = self.put_file(text.rstrip("\n").encode()) if text else None
         batch["status"] = ("cancelled" if batch["status"] == "cancelling" else
                            "completed" if limit >= len(batch["requests"]) else "expired")
 
