@@ -135,11 +135,11 @@ static bool make_text(const struct body *body, struct arena *arena, struct slice
 
 /* --- the rest ------------------------------------------------------------------------------------- */
 
-static bool ends_with(yyjson_val *string, const char *end)
+bool prompt_url_is_generating(struct slice url)
 {
-    size_t size = yyjson_get_len(string), end_size = strlen(end);
-    return yyjson_is_str(string) && size >= end_size &&
-           memcmp(yyjson_get_str(string) + size - end_size, end, end_size) == 0;
+    static const char end[] = "/responses";
+    size_t size = sizeof end - 1;
+    return url.size >= size && memcmp(url.data + url.size - size, end, size) == 0;
 }
 
 /* Without a temperature servers take their own, which is not 0. */
@@ -155,7 +155,8 @@ static bool read_body(yyjson_val *root, bool is_generating, struct arena *arena,
     struct body body;
     read_fields(root, &body);
     if (!has_prompt(&body) && yyjson_is_obj(body.body)) {
-        if (yyjson_is_str(body.url)) is_generating = ends_with(body.url, "/responses");
+        struct slice url = {yyjson_get_str(body.url), yyjson_get_len(body.url)};
+        if (url.data != NULL) is_generating = prompt_url_is_generating(url);
         read_fields(body.body, &body);
     }
     if (!has_prompt(&body)) return true;

@@ -17,5 +17,7 @@ struct prompt {
  * not be valid: then nothing is found. `is_generating`: a bare "input" is asked to be answered, not
  * to be embedded; where the body or its url tells, that goes first. False: out of memory. */
 bool prompt_read(struct slice json, bool is_generating, struct arena *arena, struct prompt *ret);
+/* What the url of a request says of a bare "input" in it. */
+bool prompt_url_is_generating(struct slice url);
 
 #endif

@@ -69,16 +69,28 @@ static tidemill_error *reserve_records(struct chunk *chunk)
     return chunk->records == NULL ? error_memory() : NULL;
 }
 
-/* The model's one input is the text of the request, as a packed string. */
+/* A record's one string of an input. */
+static struct slice packed_text(const struct chunk *chunk, const struct chunk_record *record,
+                                size_t i)
+{
+    const struct record_input *input = &record->decoded.inputs[i];
+    size_t head = sizeof(uint32_t);
+    if (input->bytes < head) return (struct slice){"", 0};
+    return (struct slice){(const char *)chunk->area.base + input->offset + head,
+                          input->bytes - head};
+}
+
+/* The model's first input is the text of the request; another one may say where it goes. */
 static void read_prompt(struct chunk *chunk, struct chunk_record *record)
 {
     const struct prompting *prompting = chunk->prompting;
-    const struct record_input *input = &record->decoded.inputs[0];
-    size_t head = sizeof(uint32_t);
-    if (prompting == NULL || !prompting->is_read || input->bytes < head) return;
-    struct slice json = {(const char *)chunk->area.base + input->offset + head,
-                         input->bytes - head};
-    if (prompt_read(json, prompting->is_generating, &chunk->arena, &record->prompt)) return;
+    if (prompting == NULL || !prompting->is_read) return;
+    bool is_generating = prompting->is_generating;
+    struct slice url = {"", 0};
+    if (prompting->url_input >= 0) url = packed_text(chunk, record, (size_t)prompting->url_input);
+    if (url.size > 0) is_generating = prompt_url_is_generating(url);
+    if (prompt_read(packed_text(chunk, record, 0), is_generating, &chunk->arena, &record->prompt))
+        return;
     record->decoded.error = ERROR_MEMORY;
     record->decoded.message = error_code_sentence(ERROR_MEMORY);
 }

@@ -6,37 +6,45 @@
 #define GROUP_BYTES_MIN 64
 #define BYTES_A_TOKEN 4
 
-/* Whether requests go to what generates text, as far as the address tells. */
-static bool is_generating_server(const struct job_spec *spec)
+static int find_input(const struct model_signature *signature, const char *name)
 {
-    if (spec->protocol != PROTOCOL_AUTO && spec->protocol != PROTOCOL_OPENAI) return false;
-    size_t size = strlen(spec->model);
-    bool is_base = size >= 3 && strcmp(spec->model + size - 3, "/v1") == 0;
-    return is_base || strstr(spec->model, "/completions") != NULL ||
-           strstr(spec->model, "/responses") != NULL;
+    for (size_t i = 0; i < signature->n_inputs; i++)
+        if (strcmp(signature->inputs[i].name, name) == 0) return (int)i;
+    return -1;
+}
+
+/* Whether what is asked generates text, as far as address and options tell. Of servers, only those that
+ * are asked in OpenAI's words have a url. */
+static bool generates(const struct job_spec *spec, const struct prompting *prompting)
+{
+    switch (model_kind(spec->model)) {
+    case MODEL_HTTP: return prompting->url_input >= 0 && strstr(spec->model, "/embeddings") == NULL;
+    case MODEL_LLAMA: return spec->task != TASK_EMBEDDING && spec->task != TASK_RERANK;
+    default: return false;
+    }
 }
 
 /* Answers come in the order of the prompts and are written in the input's: so they must be kept meanwhile,
  * or a kill would cost more than a checkpoint's interval. */
-static bool is_order_useful(const struct job_spec *spec)
+static bool is_order_useful(const struct job_spec *spec, const struct prompting *prompting)
 {
-    enum model_kind kind = model_kind(spec->model);
     bool is_kept = spec->dedup != DEDUP_OFF || spec->cache != NULL;
-    return is_kept && (kind == MODEL_LLAMA || (kind == MODEL_HTTP && is_generating_server(spec)));
+    return is_kept && generates(spec, prompting);
 }
 
 tidemill_error *prompting_decide(const struct job_spec *spec,
                                  const struct model_signature *signature, struct prompting *ret)
 {
-    bool is_json = signature->n_inputs == 1 && signature->inputs[0].is_json;
+    bool is_json = signature->n_inputs > 0 && signature->inputs[0].is_json;
     *ret = (struct prompting){0};
     if (!is_json && spec->order == ORDER_PREFIX)
         return error_new(ERROR_USAGE, "--order prefix is for models that take JSON, such as "
                                       "servers and GGUF models");
     if (!is_json) return NULL;
+    ret->url_input = find_input(signature, "url");
     ret->is_generating = strstr(spec->model, "/responses") != NULL;
     ret->is_ordered =
-        spec->order == ORDER_PREFIX || (spec->order == ORDER_AUTO && is_order_useful(spec));
+        spec->order == ORDER_PREFIX || (spec->order == ORDER_AUTO && is_order_useful(spec, ret));
     ret->is_read = ret->is_ordered || spec->dedup == DEDUP_AUTO;
     return NULL;
 }

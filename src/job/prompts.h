@@ -13,7 +13,8 @@ struct chunk;
 struct prompting {
     bool is_read;       /* into chunk_record.prompt */
     bool is_ordered;    /* those that begin alike run one after another */
-    bool is_generating; /* as prompt_read wants it */
+    bool is_generating; /* as prompt_read wants it, where no url says it */
+    int url_input;      /* of the signature: a request's own url; -1: it has none */
 };
 
 /* ERROR_USAGE: --order prefix for a model that takes no JSON. */

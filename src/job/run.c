@@ -274,7 +274,7 @@ static void fill_forecast_cost(const struct run *run, struct job_forecast *ret)
     struct job_counts counts = {.records = ret->records,
                                 .reused = ret->reused,
                                 .cached = ret->cached,
-                                .tokens = {.in = (uint64_t)ret->tokens_in}};
+                                .tokens = {.in = ret->tokens_in}};
     ret->cost = job_cost_prices(run->spec);
     job_cost_fill(&ret->cost, ret->wall_s, &counts);
 }
@@ -285,6 +285,7 @@ static tidemill_error *run_dry(struct run *run, struct job_forecast *ret)
     TRY(open_and_plan(run, &reuse));
     TRY(run_open_answers(run, &reuse));
     struct calibration calibration = tuning_calibration(&run->tuning, run->resources.chunks[0]);
+    enum model_kind kind = model_kind(run->spec->model);
     struct dry_run_config config = {
         .source = run->source,
         .chunk = run->resources.chunks[0],
@@ -293,7 +294,7 @@ static tidemill_error *run_dry(struct run *run, struct job_forecast *ret)
         .calibration = &calibration,
         .limits = &run->plan.limits,
         .stop = run->stop,
-        .is_priced = model_kind(run->spec->model) == MODEL_HTTP && run->spec->via == VIA_BATCH,
+        .is_timed = kind != MODEL_HTTP && kind != MODEL_LLAMA,
     };
     TRY(dry_run(&config, ret));
     ret->precision = precision_name((enum precision)run->spec->precision);

@@ -162,8 +162,8 @@ tidemill_error *run_open_input(struct run *run)
         .format = (enum format)spec->input_format,
         .compression = COMPRESSION_AUTO,
         .record_bytes_max = (size_t)spec->record_bytes_max,
-        .chunk_bytes = CHUNK_BYTES,
-        .chunk_rows = CHUNK_ROWS,
+        .chunk_bytes = run->resources.chunk_bytes,
+        .chunk_rows = run->resources.chunk_rows,
         .line_numbers = spec->line_numbers,
         .n_line_numbers = spec->n_line_numbers,
     };

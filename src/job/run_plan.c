@@ -83,12 +83,11 @@ tidemill_error *run_check_precision(struct run *run)
 /* Chunks of whole microbatches; a function of the batch size alone. */
 void run_set_chunk_rows(struct run *run)
 {
-    uint32_t batch = run->plan.limits.rows_max;
+    uint32_t batch = run->plan.limits.rows_max, rows = run->resources.chunk_rows;
     if (run->is_dynamic)
-        source_set_chunk_rows(run->source, MAX(batch, CHUNK_ROWS), 1);
+        source_set_chunk_rows(run->source, MAX(batch, rows), 1);
     else
-        source_set_chunk_rows(run->source, batch >= CHUNK_ROWS ? batch : CHUNK_ROWS / batch * batch,
-                              batch);
+        source_set_chunk_rows(run->source, batch >= rows ? batch : rows / batch * batch, batch);
 }
 
 tidemill_error *run_open_reuse(struct run *run, struct reuse_config *config)

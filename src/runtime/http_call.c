@@ -277,7 +277,6 @@ static void try_again(struct http *http, struct http_call *call, enum error_code
 
 static void take_answer(struct http *http, struct http_call *call, double now_s)
 {
-    uint32_t n_under_way = (uint32_t)http->n_under_way + 1;
     enum error_code code = read_answer(http, call, now_s);
     if (code == ERROR_MEMORY) {
         http_fail(http, error_memory());
@@ -289,7 +288,8 @@ static void take_answer(struct http *http, struct http_call *call, double now_s)
     } else {
         double tokens = (double)(call->done.usage.in + call->done.usage.out);
         http_upstream_answered(http, call->upstream, now_s);
-        inflight_answer(&http->climb, now_s, http->has_tokens ? tokens : call->n_rows, n_under_way);
+        inflight_answer(&http->climb, now_s, http->has_tokens ? tokens : call->n_rows,
+                        http->n_before);
         end(http, call, ERROR_OK);
     }
 }

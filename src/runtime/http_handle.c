@@ -303,6 +303,10 @@ bool http_handle_prepare(CURL *handle, const struct http_common *common,
     curl_easy_setopt(handle, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(handle, CURLOPT_HEADERDATA, response);
     curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, response->error);
+    /* never too slow for libcurl, but it looks once a second: else watch_rate is not asked when nothing
+     * comes */
+    curl_easy_setopt(handle, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(handle, CURLOPT_LOW_SPEED_TIME, 1000000L);
     curl_easy_setopt(handle, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, watch_rate);
     curl_easy_setopt(handle, CURLOPT_XFERINFODATA, response);

@@ -104,6 +104,8 @@ struct wire_reply {
     uint64_t table_offset; /* in the output area */
     int64_t run_ns;
     struct token_usage usage;
+    double outside_cpu_s; /* see struct answer */
+    uint64_t outside_memory_bytes;
     char message[512];
 };
 

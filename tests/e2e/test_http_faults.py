@@ -282,6 +282,16 @@ def test_a_prediction_too_few(job):
     assert "expected 1 prediction, found 0" in job.expect([5])
 
 
+def test_a_prediction_that_is_no_number(job):
+    """TF Serving writes NaN as it is."""
+    def predict_nan(wire):
+        rows = [row["n"] for row in wire.json["instances"]]
+        wire.answer({"predictions": [{"n": float("nan") if n == 5 else n} for n in rows]})
+    with Misbehaving(predict_nan) as server:
+        job.run(server, "--batch", "8", check=1, protocol="tfserving", path="/v1/models/m:predict")
+    assert "not JSON" in job.expect([5])
+
+
 def test_a_stream_without_its_end(tmp_path):
     def stream(wire):
         text = json.dumps({"choices": [{"index": 0, "delta": {"content": wire.json["user"]}}]})

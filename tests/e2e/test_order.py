@@ -9,6 +9,7 @@ import time
 
 import pytest
 from conftest import commits, read_jsonl, run, start, write_jsonl
+from upstream import Upstream
 
 CHUNK = 2048
 GROUP = 64
@@ -134,3 +135,26 @@ def test_what_has_no_prompts_cannot_be_ordered(tmp_path):
     result = run("run", "-m", "echo", "-i", tmp_path / "in.jsonl", "-o", tmp_path / "out.jsonl",
                  "--order", "prefix", check=2)
     assert "--order prefix is for models that take JSON" in result.err
+
+
+@pytest.mark.parametrize("path, more, is_sorted", [
+    ("/v1/chat/completions", [], True),
+    ("/v1/chat/completions", ["--dedup", "off"], False), # nothing would be kept meanwhile
+    ("/v1/chat/completions", ["--order", "input"], False),
+    ("/v1/embeddings", [], False),
+    ("/v1/embeddings", ["--order", "prefix"], True),
+])
+def test_servers_that_generate_are_asked_in_order(tmp_path, path, more, is_sorted):
+    records = records_of(6, 200)
+    write_jsonl(tmp_path / "in.jsonl", records)
+    with Upstream(lambda request: (200, {"n": request.json["messages"][1]["content"]})) as server:
+        run("run", "-q", "-m", server.url + path, "-i", tmp_path / "in.jsonl", "-o",
+            tmp_path / "out.jsonl", "--max-inflight", 1, *more, check=0)
+        asked = [text_of({"body": request.json}) for request in server.requests]
+    answers = [a["response"]["n"] for a in read_jsonl(tmp_path / "out.jsonl")]
+    assert answers == [r["body"]["messages"][1]["content"] for r in records]
+    assert (asked != [text_of(r) for r in records]) == is_sorted
+    found = sum(shared(a, b) for a, b in zip(asked, asked[1:]))
+    in_order = sorted(asked)
+    best = sum(shared(a, b) for a, b in zip(in_order, in_order[1:]))
+    assert (found >= best - 3 * GROUP) == is_sorted

@@ -6,6 +6,7 @@ import time
 
 import pytest
 from conftest import commits, read_jsonl, run, start, write_jsonl
+from upstream import Upstream
 
 SERIAL = "echo:json=1,serial=1,row_latency_us=500" # slow enough for --dedup auto
 CHAT = {"messages": [{"role": "user", "content": "say something"}]}
@@ -89,3 +90,54 @@ def test_a_forecast_knows_it(tmp_path):
         result = run("run", "-m", SERIAL, "-i", tmp_path / "in.jsonl", "-o", tmp_path / "out.jsonl",
                      "--map", "record=body", "--dry-run", "--log-format", "json", check=0)
         assert json.loads(result.out)["reused"] == reused
+
+
+@pytest.mark.parametrize("path, body, n_requests", [
+    ("/v1/chat/completions", CHAT, 20),
+    ("/v1/chat/completions", {**CHAT, "temperature": 0}, 1),
+    ("/v1/embeddings", {"input": "x"}, 1),
+    ("/v1/responses", {"input": "x"}, 20),
+    ("/v1/responses", {"input": "x", "seed": 1}, 1),
+    ("/v1", {"input": "x"}, 21), # each line says where it goes: 20 responses, and embeddings
+])
+def test_of_a_server_only_settled_answers_are_shared(tmp_path, path, body, n_requests):
+    lines = [{"id": i, "body": body} for i in range(20)]
+    if path == "/v1":
+        lines = [{**line, "url": "/v1/responses"} for line in lines] + \
+            [{**line, "id": 100 + line["id"], "url": "/v1/embeddings"} for line in lines]
+    write_jsonl(tmp_path / "in.jsonl", lines)
+    with Upstream(lambda request: (200, {"path": request.path})) as server:
+        run("run", "-q", "-m", server.url + path, "-i", tmp_path / "in.jsonl", "-o",
+            tmp_path / "out.jsonl", check=0)
+        assert len(server.requests) == n_requests
+        run("run", "-q", "-m", server.url + path, "-i", tmp_path / "in.jsonl", "-o",
+            tmp_path / "again.jsonl", "--dedup", "on", check=0)
+        assert len(server.requests) == n_requests + (2 if path == "/v1" else 1)
+
+
+@pytest.mark.parametrize("order", ["input", "prefix"])
+def test_a_killed_job_asks_a_server_for_few_answers_again(tmp_path, order):
+    """All requests are equal; each answer is another one, and none that was kept is drawn again."""
+    n, drawn = 600, []
+
+    def answer(_):
+        time.sleep(0.002)
+        drawn.append(len(drawn))
+        return 200, {"n": drawn[-1], "usage": {"prompt_tokens": 10, "completion_tokens": 1}}
+
+    write_jsonl(tmp_path / "in.jsonl", [{"id": i, "body": CHAT} for i in range(n)])
+    with Upstream(answer) as server:
+        command = ["run", "-q", "-m", server.url + "/v1/chat/completions", "-i",
+                   tmp_path / "in.jsonl", "-o", tmp_path / "out.jsonl", "--order", order,
+                   "--max-inflight", 2, "--checkpoint-every", "20ms"]
+        process = start(*command)
+        journal = tmp_path / "out.jsonl.journal"
+        while not commits(journal) or commits(journal)[-1]["tokens"][0] < 2000:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.kill()
+        process.stderr.close()
+        assert process.wait() == -9
+        run(*command, check=0)
+        assert len(server.requests) < n + 150, "200 were answered and kept"
+    assert len({line["response"]["n"] for line in read_jsonl(tmp_path / "out.jsonl")}) == n
