@@ -36,10 +36,8 @@ static bool should_abort(void *data)
 static tidemill_error *load_weights(struct llama *llama, const struct model_options *options)
 {
     struct llama_model_params params = llama->api.model_default_params();
-    FILE *file = fopen(options->model, "rb"); /* llama.cpp does not say why */
-    if (file == NULL)
+    if (access(options->model, R_OK) != 0) /* llama.cpp would not say why */
         return error_errno(ERROR_MODEL_LOAD, errno, "cannot read the model '%s'", options->model);
-    fclose(file);
     params.n_gpu_layers = options->llama.gpu_layers;
     last_complaint[0] = '\0';
     llama->weights = llama->api.model_load_from_file(options->model, params);

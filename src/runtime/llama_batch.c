@@ -68,8 +68,8 @@ static void release(struct llama *llama, struct llama_call *call)
     llama->calls[call->sequence] = NULL;
 }
 
-/* The resident that was admitted first; NULL: none. */
-static struct llama_call *oldest_resident(const struct llama *llama,
+/* The resident that was admitted first, of those alone or of all; NULL: none. */
+static struct llama_call *oldest_resident(const struct llama *llama, bool is_alone,
                                           const struct llama_call *spared, int32_t *ret_count)
 {
     struct llama_call *oldest = NULL;
@@ -77,6 +77,7 @@ static struct llama_call *oldest_resident(const struct llama *llama,
     for (int32_t i = 0; i < llama->n_sequences; i++) {
         struct llama_call *call = llama->calls[i];
         if (call == NULL || call->state != CALL_RESIDENT) continue;
+        if (is_alone && call->is_shared) continue;
         ++*ret_count;
         if (call != spared && (oldest == NULL || call->admitted < oldest->admitted)) oldest = call;
     }
@@ -99,8 +100,11 @@ static void end_call(struct llama *llama, struct llama_call *call, tidemill_erro
     call->state = CALL_RESIDENT;
     llama->cells_reserved += cells_of(call);
     llama->n_active--;
-    struct llama_call *oldest = oldest_resident(llama, NULL, &n_residents);
-    if (n_residents <= LLAMA_RESIDENTS) return;
+    struct llama_call *oldest = oldest_resident(llama, true, NULL, &n_residents);
+    if (n_residents <= LLAMA_RESIDENTS_ALONE) {
+        oldest = oldest_resident(llama, false, NULL, &n_residents);
+        if (n_residents <= LLAMA_RESIDENTS) return;
+    }
     release(llama, oldest);
     llama_call_free(llama, oldest);
 }
@@ -147,16 +151,17 @@ static bool admit(struct llama *llama, struct llama_call *call)
             call->parent = parent;
             call->own = call->shared = call->n_cached = length;
             call->state = CALL_WAITING;
+            if (parent != NULL) call->is_shared = parent->is_shared = true;
             call->admitted = ++llama->n_admitted;
             llama->calls[sequence] = call;
             llama->cells_reserved += cells;
             llama->n_active++;
             return true;
         }
-        struct llama_call *oldest = oldest_resident(llama, parent, &n_residents);
+        struct llama_call *oldest = oldest_resident(llama, false, parent, &n_residents);
         /* Sharing with the only resident left may be what keeps it from fitting. */
         if (oldest == NULL && llama->n_active == 0)
-            oldest = oldest_resident(llama, NULL, &n_residents);
+            oldest = oldest_resident(llama, false, NULL, &n_residents);
         if (oldest == NULL || llama->n_active >= llama->n_parallel) return false;
         release(llama, oldest);
         llama_call_free(llama, oldest);

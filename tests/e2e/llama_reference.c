@@ -100,6 +100,8 @@ int main(int argc, char **argv)
 {
     struct reference reference = {0};
     tidemill_error *error = argc == 2 ? run(&reference, argv[1]) : error_new(ERROR_USAGE, "MODEL");
+    if (reference.context != NULL) reference.api.free(reference.context);
+    if (reference.model != NULL) reference.api.model_free(reference.model);
     if (error == NULL) return 0;
     fprintf(stderr, "%s\n", error_message(error));
     error_free(error);

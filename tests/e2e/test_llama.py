@@ -12,10 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TIDEMILL, leftovers, read_jsonl, run, start, write_jsonl
+from conftest import IS_SANITIZED, ROOT, TIDEMILL, leftovers, read_jsonl, run, start, write_jsonl
 
 REFERENCE = Path(TIDEMILL).parent / "tests" / "llama_reference"
-pytestmark = pytest.mark.skipif(not REFERENCE.exists(), reason="this build has no llama.cpp")
 
 # llama.cpp's threads wait for each other busily: on a machine that is full they take turns at it.
 ONE_THREAD = ["--threads", 1]
@@ -26,9 +25,19 @@ WORDS = ("the quick brown fox jumps over lazy dog and then it runs away from oth
 
 @pytest.fixture(scope="module")
 def gguf(tmp_path_factory):
+    if not REFERENCE.exists():
+        pytest.skip("this build has no llama.cpp")
     folder = tmp_path_factory.mktemp("gguf")
     subprocess.run([sys.executable, ROOT / "tests/models/make_gguf.py", folder], check=True)
     return folder
+
+
+@pytest.mark.skipif(REFERENCE.exists(), reason="this build has llama.cpp")
+def test_a_build_without_llama_cpp_says_so(tmp_path):
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    records = write_jsonl(tmp_path / "in.jsonl", [{"prompt": "x"}])
+    result = run("run", "-m", tmp_path / "m.gguf", "-i", records, "-o", tmp_path / "o.jsonl", check=3)
+    assert "tools/bootstrap --with llama" in result.err
 
 
 def prompts(n, seed=1, longest=60):
@@ -308,6 +317,7 @@ def test_killed_hosts_and_engines(tmp_path, gguf):
     assert not leftovers(tmp_path)
 
 
+@pytest.mark.skipif(IS_SANITIZED, reason="the sanitizer keeps what was freed")
 def test_memory_is_bounded(tmp_path, gguf):
     def peak(n):
         records = [{"prompt": p, "max_tokens": 8} for p in prompts(n)]
