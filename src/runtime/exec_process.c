@@ -200,14 +200,28 @@ tidemill_error *exec_start(char *const *arguments, struct exec_process *ret)
 
 /* --- frames --------------------------------------------------------------------------------------------- */
 
-/* False: it has ended, and `fd` has nothing more for us. */
-static bool wait_for(const struct exec_process *process, int fd, short events)
+/* False: it has ended, and all that it sent has been read. */
+static bool wait_for_bytes(const struct exec_process *process)
 {
-    struct pollfd items[] = {{.fd = fd, .events = events},
+    struct pollfd items[] = {{.fd = process->out, .events = POLLIN},
                              {.fd = process->pidfd, .events = POLLIN}};
     while (poll(items, COUNT_OF(items), -1) < 0)
         if (errno != EINTR) return false;
     return items[0].revents != 0;
+}
+
+/* Waits for room. What it sends before it has read all would make both wait for ever. */
+static tidemill_error *wait_for_room(const struct exec_process *process)
+{
+    struct pollfd items[] = {{.fd = process->in, .events = POLLOUT},
+                             {.fd = process->pidfd, .events = POLLIN},
+                             {.fd = process->out, .events = POLLIN}};
+    while (poll(items, COUNT_OF(items), -1) < 0)
+        if (errno != EINTR)
+            return error_new(ERROR_HOST_CRASHED, "the handler cannot be waited for");
+    if (items[0].revents != 0) return NULL;
+    if (items[1].revents != 0) return error_new(ERROR_HOST_CRASHED, "the handler stopped reading");
+    return error_new(ERROR_HOST_CRASHED, "the handler sent or closed before it had read");
 }
 
 tidemill_error *exec_send(struct exec_process *process, const struct buffer *frame)
@@ -215,7 +229,8 @@ tidemill_error *exec_send(struct exec_process *process, const struct buffer *fra
     for (size_t sent = 0; sent < frame->size;) {
         ssize_t size = write(process->in, frame->data + sent, frame->size - sent);
         bool is_full = size < 0 && (errno == EAGAIN || errno == EINTR);
-        if (size < 0 && !(is_full && wait_for(process, process->in, POLLOUT)))
+        if (is_full) TRY(wait_for_room(process));
+        if (size < 0 && !is_full)
             return error_new(ERROR_HOST_CRASHED, "the handler stopped reading");
         sent += (size_t)MAX(size, (ssize_t)0);
     }
@@ -227,7 +242,7 @@ static bool read_whole(const struct exec_process *process, void *data, size_t si
     for (size_t got = 0; got < size;) {
         ssize_t n = read(process->out, (char *)data + got, size - got);
         if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN)) return false;
-        if (n < 0 && !wait_for(process, process->out, POLLIN)) return false;
+        if (n < 0 && !wait_for_bytes(process)) return false;
         got += (size_t)MAX(n, (ssize_t)0);
     }
     return true;

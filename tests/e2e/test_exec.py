@@ -306,3 +306,11 @@ def test_a_worker_that_left_the_group_does_not_hold_the_job_up(tmp_path):
     finally:  # by number: it is ours, and nobody else ends it
         for pid in handlers_alive(tmp_path):
             os.kill(int(pid), signal.SIGKILL)
+
+
+def test_one_that_talks_before_it_has_read_is_caught(tmp_path):
+    """Both would wait for the other to read."""
+    text = RAW + HELLO + "while True:\n    sink.write(b'x' * (8 << 20))\n"
+    ask(tmp_path, [{"id": 1, "pad": "z" * (4 << 20)}], "--tune", "off", "--instances", 1,
+        model=handler(tmp_path, text), check=1)
+    assert "before it had read" in errors_of(tmp_path)[0]["message"]
