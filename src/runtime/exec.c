@@ -20,7 +20,7 @@ static void stop(struct exec *exec, char *text, size_t size)
 {
     pthread_mutex_lock(&exec->mutex);
     struct exec_process process = exec->process;
-    exec->process = (struct exec_process){.in = -1, .out = -1};
+    exec->process = EXEC_PROCESS_NONE;
     pthread_mutex_unlock(&exec->mutex);
     exec_stop(&process, text, size);
 }
@@ -81,7 +81,7 @@ static tidemill_error *exec_open(const struct model_options *options, struct mod
     struct exec *exec = calloc(1, sizeof *exec);
     if (exec == NULL) return error_memory();
     exec->model.impl = &model_exec;
-    exec->process = (struct exec_process){.in = -1, .out = -1};
+    exec->process = EXEC_PROCESS_NONE;
     pthread_mutex_init(&exec->mutex, NULL);
     tidemill_error *error = open_exec(exec, options);
     if (error != NULL)

@@ -37,15 +37,28 @@ tidemill_error *exec_append_request(struct buffer *out, const unsigned char **at
  * failed the batch as a whole, or its reply is not one to n records. */
 tidemill_error *exec_append_results(struct slice payload, uint32_t n, struct buffer *out);
 
+/* --- exec_guard.c: who ends what the program started ---------------------------------------------- */
+
+/* Forks a process that leads a group of its own and kills it, itself included, once `fds[1]` is closed
+ * by everybody; `fds` is a pipe. -1 and errno: none. */
+pid_t exec_start_guard(const int fds[2]);
+/* Closes the pipe and reaps the guard. */
+void exec_end_guard(pid_t guard, int fd);
+
 /* --- exec_process.c: the program -------------------------------------------------------------------- */
 
 struct exec_process {
-    pid_t pid;   /* 0: none */
-    int in, out; /* to it, from it; -1: none */
+    pid_t pid;    /* 0: none */
+    int pidfd;    /* readable once it has ended; -1: none to be had */
+    pid_t guard;  /* leads its process group; 0: none */
+    int guard_fd; /* closed, however that comes about, it makes the guard kill the group */
+    int in, out;  /* to it, from it; -1: none. They do not block */
     pthread_t log_thread;
     bool has_log_thread;
     int log_fd;
 };
+
+#define EXEC_PROCESS_NONE ((struct exec_process){.pidfd = -1, .guard_fd = -1, .in = -1, .out = -1})
 
 /* ERROR_MODEL_LOAD: it cannot be started. */
 tidemill_error *exec_start(char *const *arguments, struct exec_process *ret);

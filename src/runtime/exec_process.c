@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* exec_process.c - the program: started, spoken to, ended; what it prints goes to the log.
  *
- * It ends with its host: PR_SET_PDEATHSIG. It leads a process group, so that what it started is killed
- * with it, unless its host is killed first: then that is its own business. */
+ * It ends with its host: PR_SET_PDEATHSIG. What it started is in its process group, which a guard kills
+ * when the host ends, however that comes about. What it started may also hold its ends of the pipes:
+ * so its end is seen by its pidfd, not only by theirs. */
 #include "runtime/exec.h"
 
 #include "runtime/process.h"
@@ -10,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +28,8 @@
 #define LINES_S 10.0
 /* What a handler that ends has left to do: then it is killed. */
 #define END_MS 2000
+#define LOG_MS 500 /* that its last words have to come */
+#define PIPE_BYTES (1 << 20)
 
 /* --- what it prints ------------------------------------------------------------------------------------ */
 
@@ -67,7 +71,7 @@ static void *copy_lines(void *argument)
 /* --- starting ------------------------------------------------------------------------------------------ */
 
 struct pipes {
-    int in[2], out[2], log[2], error[2]; /* reading end, writing end */
+    int in[2], out[2], log[2], error[2], guard[2]; /* reading end, writing end */
 };
 
 static void close_pipes(struct pipes *pipes)
@@ -79,6 +83,8 @@ static void close_pipes(struct pipes *pipes)
     for (int *fd = pipes->log; fd < pipes->log + 2; fd++)
         if (*fd >= 0) close(*fd);
     for (int *fd = pipes->error; fd < pipes->error + 2; fd++)
+        if (*fd >= 0) close(*fd);
+    for (int *fd = pipes->guard; fd < pipes->guard + 2; fd++)
         if (*fd >= 0) close(*fd);
 }
 
@@ -98,9 +104,9 @@ static bool open_pipe(int ends[2])
 
 static bool open_pipes(struct pipes *pipes)
 {
-    *pipes = (struct pipes){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
+    *pipes = (struct pipes){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
     return open_pipe(pipes->in) && open_pipe(pipes->out) && open_pipe(pipes->log) &&
-           open_pipe(pipes->error);
+           open_pipe(pipes->error) && open_pipe(pipes->guard);
 }
 
 static void fail_child(int fd)
@@ -112,11 +118,11 @@ static void fail_child(int fd)
 }
 
 /* Between fork and exec: only what a process with threads may do there. */
-static void run_child(char *const *arguments, const struct pipes *pipes, pid_t parent)
+static void run_child(char *const *arguments, const struct pipes *pipes, pid_t parent, pid_t group)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(127); /* it died before the line above */
-    setpgid(0, 0);
+    setpgid(0, group);
     signal(SIGPIPE, SIG_DFL);
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     bool is_fine = null >= 0 && dup2(null, 0) == 0 && dup2(pipes->log[1], 1) == 1 &&
@@ -126,13 +132,14 @@ static void run_child(char *const *arguments, const struct pipes *pipes, pid_t p
     fail_child(pipes->error[1]);
 }
 
-static tidemill_error *fork_child(char *const *arguments, struct pipes *pipes, pid_t *ret)
+static tidemill_error *fork_child(char *const *arguments, struct pipes *pipes, pid_t group,
+                                  pid_t *ret)
 {
     int errnum = 0;
     pid_t parent = getpid(), pid = fork();
     if (pid < 0) return error_errno(ERROR_MODEL_LOAD, errno, "cannot start %s", arguments[0]);
-    if (pid == 0) run_child(arguments, pipes, parent);
-    setpgid(pid, pid); /* whoever is first */
+    if (pid == 0) run_child(arguments, pipes, parent, group);
+    setpgid(pid, group); /* whoever is first */
     close(pipes->error[1]);
     pipes->error[1] = -1;
     ssize_t size = read(pipes->error[0], &errnum, sizeof errnum); /* its end: exec closed it */
@@ -144,17 +151,41 @@ static tidemill_error *fork_child(char *const *arguments, struct pipes *pipes, p
     return NULL;
 }
 
+static tidemill_error *start_guard(struct pipes *pipes, struct exec_process *process)
+{
+    process->guard = exec_start_guard(pipes->guard);
+    if (process->guard < 0) {
+        process->guard = 0;
+        return error_errno(ERROR_MODEL_LOAD, errno, "cannot start a process for the handler");
+    }
+    process->guard_fd = pipes->guard[1];
+    pipes->guard[1] = -1;
+    return NULL;
+}
+
+/* Large pipes are a wish: without them a frame takes more turns. */
+static void set_ends(const struct pipes *pipes)
+{
+    fcntl(pipes->in[1], F_SETPIPE_SZ, PIPE_BYTES);
+    fcntl(pipes->out[0], F_SETPIPE_SZ, PIPE_BYTES);
+    fcntl(pipes->in[1], F_SETFL, O_NONBLOCK);
+    fcntl(pipes->out[0], F_SETFL, O_NONBLOCK);
+}
+
 tidemill_error *exec_start(char *const *arguments, struct exec_process *ret)
 {
     struct pipes pipes;
-    *ret = (struct exec_process){.in = -1, .out = -1};
+    *ret = EXEC_PROCESS_NONE;
     tidemill_error *error = NULL;
     setenv("TIDEMILL_EXEC_IN", "3", 1);
     setenv("TIDEMILL_EXEC_OUT", "4", 1);
     if (!open_pipes(&pipes))
         error = error_errno(ERROR_MODEL_LOAD, errno, "cannot make pipes for %s", arguments[0]);
-    if (error == NULL) error = fork_child(arguments, &pipes, &ret->pid);
+    if (error == NULL) error = start_guard(&pipes, ret);
+    if (error == NULL) error = fork_child(arguments, &pipes, ret->guard, &ret->pid);
     if (error == NULL) {
+        ret->pidfd = (int)syscall(SYS_pidfd_open, ret->pid, 0);
+        set_ends(&pipes);
         ret->in = pipes.in[1];
         ret->out = pipes.out[0];
         pipes.in[1] = pipes.out[0] = -1;
@@ -163,27 +194,55 @@ tidemill_error *exec_start(char *const *arguments, struct exec_process *ret)
         if (ret->has_log_thread) pipes.log[0] = -1;
     }
     close_pipes(&pipes);
+    if (error != NULL) exec_stop(ret, NULL, 0);
     return error;
 }
 
 /* --- frames --------------------------------------------------------------------------------------------- */
 
+/* False: it has ended, and all that it sent has been read. */
+static bool wait_for_bytes(const struct exec_process *process)
+{
+    struct pollfd items[] = {{.fd = process->out, .events = POLLIN},
+                             {.fd = process->pidfd, .events = POLLIN}};
+    while (poll(items, COUNT_OF(items), -1) < 0)
+        if (errno != EINTR) return false;
+    return items[0].revents != 0;
+}
+
+/* Waits for room. What it sends before it has read all would make both wait for ever. */
+static tidemill_error *wait_for_room(const struct exec_process *process)
+{
+    struct pollfd items[] = {{.fd = process->in, .events = POLLOUT},
+                             {.fd = process->pidfd, .events = POLLIN},
+                             {.fd = process->out, .events = POLLIN}};
+    while (poll(items, COUNT_OF(items), -1) < 0)
+        if (errno != EINTR)
+            return error_new(ERROR_HOST_CRASHED, "the handler cannot be waited for");
+    if (items[0].revents != 0) return NULL;
+    if (items[1].revents != 0) return error_new(ERROR_HOST_CRASHED, "the handler stopped reading");
+    return error_new(ERROR_HOST_CRASHED, "the handler sent or closed before it had read");
+}
+
 tidemill_error *exec_send(struct exec_process *process, const struct buffer *frame)
 {
     for (size_t sent = 0; sent < frame->size;) {
         ssize_t size = write(process->in, frame->data + sent, frame->size - sent);
-        if (size < 0 && errno != EINTR)
+        bool is_full = size < 0 && (errno == EAGAIN || errno == EINTR);
+        if (is_full) TRY(wait_for_room(process));
+        if (size < 0 && !is_full)
             return error_new(ERROR_HOST_CRASHED, "the handler stopped reading");
         sent += (size_t)MAX(size, (ssize_t)0);
     }
     return NULL;
 }
 
-static bool read_whole(int fd, void *data, size_t size)
+static bool read_whole(const struct exec_process *process, void *data, size_t size)
 {
     for (size_t got = 0; got < size;) {
-        ssize_t n = read(fd, (char *)data + got, size - got);
-        if (n == 0 || (n < 0 && errno != EINTR)) return false;
+        ssize_t n = read(process->out, (char *)data + got, size - got);
+        if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN)) return false;
+        if (n < 0 && !wait_for_bytes(process)) return false;
         got += (size_t)MAX(n, (ssize_t)0);
     }
     return true;
@@ -193,14 +252,14 @@ tidemill_error *exec_receive(struct exec_process *process, size_t bytes_max, str
 {
     uint32_t length;
     ret->size = 0;
-    if (!read_whole(process->out, &length, sizeof length))
+    if (!read_whole(process, &length, sizeof length))
         return error_new(ERROR_HOST_CRASHED, "the handler ended");
     if (length > bytes_max)
         return error_new(ERROR_HOST_CRASHED, "the handler sent a frame of %u bytes, more than %zu",
                          length, bytes_max);
     char *place = buffer_reserve(ret, (size_t)length + 1);
     if (place == NULL) return error_memory();
-    if (!read_whole(process->out, place, length))
+    if (!read_whole(process, place, length))
         return error_new(ERROR_HOST_CRASHED, "the handler ended in the middle of a frame");
     ret->size = length;
     return NULL;
@@ -210,7 +269,7 @@ tidemill_error *exec_receive(struct exec_process *process, size_t bytes_max, str
 
 void exec_kill(const struct exec_process *process)
 {
-    if (process->pid > 0) kill(-process->pid, SIGKILL);
+    if (process->guard > 0) kill(-process->guard, SIGKILL);
 }
 
 /* Its end by itself, as far as that comes soon. */
@@ -225,6 +284,20 @@ static bool wait_child(pid_t pid, int wait_ms, int *status)
     }
 }
 
+/* A process that left the group may hold the log's pipe: then the thread is left to it. */
+static void join_log(struct exec_process *process)
+{
+    struct timespec until;
+    if (!process->has_log_thread) return;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += LOG_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    if (pthread_timedjoin_np(process->log_thread, NULL, &until) != 0)
+        pthread_detach(process->log_thread);
+    process->has_log_thread = false;
+}
+
 void exec_stop(struct exec_process *process, char *text, size_t size)
 {
     int status = 0;
@@ -234,16 +307,18 @@ void exec_stop(struct exec_process *process, char *text, size_t size)
     process->in = process->out = -1;
     if (process->pid > 0) {
         bool has_ended = wait_child(process->pid, END_MS, &status);
-        kill(-process->pid, SIGKILL);
+        exec_kill(process);
         if (!has_ended) waitpid(process->pid, &status, 0);
         struct process_end end = {.is_signalled = WIFSIGNALED(status),
                                   .status =
                                       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)};
         if (text != NULL) process_end_text(&end, text, size);
     }
-    process->pid = 0;
-    if (process->has_log_thread) pthread_join(process->log_thread, NULL);
-    process->has_log_thread = false;
+    exec_end_guard(process->guard, process->guard_fd);
+    if (process->pidfd >= 0) close(process->pidfd);
+    process->pid = process->guard = 0;
+    process->pidfd = process->guard_fd = -1;
+    join_log(process);
 }
 
 void exec_usage(const struct exec_process *process, double *ret_cpu_s, uint64_t *ret_memory)

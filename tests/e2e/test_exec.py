@@ -249,3 +249,68 @@ def test_a_handler_in_another_language(tmp_path):
         cwd=tmp_path, check=0)
     assert [line["response"] for line in read_jsonl(tmp_path / "out.jsonl")] == [
         f"WORD {i}" for i in range(100)]
+
+
+# one with a process of its own, as worker pools have, that holds its ends of the pipes
+WITH_WORKER = HANDLER.replace("import tidemill\n", """import tidemill
+if os.fork() == 0:
+    if "escape" in sys.argv: os.setsid()
+    time.sleep(1000)
+""", 1)
+
+
+@pytest.mark.parametrize("kind", ["crash", "exit"])
+def test_a_death_is_seen_though_its_workers_live(tmp_path, kind):
+    records = [{"id": i, "x": i} for i in range(20)]
+    records[11]["do"] = kind
+    ask(tmp_path, records, "--batch", 4, "--instances", 1, "--tune", "off",
+        model=handler(tmp_path, WITH_WORKER), check=1)
+    assert [(e["id"], e["code"]) for e in errors_of(tmp_path)] == [(11, "host_crashed")]
+    assert handlers_alive(tmp_path) == []
+
+
+def test_workers_end_with_a_handler_that_hangs(tmp_path):
+    records = [{"id": 0, "x": 0}, {"id": 1, "do": "hang"}]
+    ask(tmp_path, records, "--timeout", "1s", "--batch", 1, "--instances", 1, "--tune", "off",
+        model=handler(tmp_path, WITH_WORKER), check=1)
+    assert [(e["id"], e["code"]) for e in errors_of(tmp_path)] == [(1, "host_timeout")]
+    time.sleep(0.5)
+    assert handlers_alive(tmp_path) == []
+
+
+def test_workers_end_with_a_killed_engine(tmp_path):
+    write_jsonl(tmp_path / "in.jsonl", [{"id": i, "x": i, "do": "slow"} for i in range(4000)])
+    job = start("run", "-m", handler(tmp_path, WITH_WORKER), "-i", "in.jsonl", "-o", "out.jsonl",
+                "--batch", "8", "--instances", "2", "--checkpoint-every", "50ms", cwd=tmp_path,
+                env={**os.environ, **PYTHON})
+    while not commits(tmp_path / "out.jsonl.journal"):
+        time.sleep(0.01)
+        assert job.poll() is None
+    assert len(handlers_alive(tmp_path)) >= 3  # the command, a handler, its worker
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    for _ in range(100):
+        if not handlers_alive(tmp_path):
+            break
+        time.sleep(0.05)
+    assert handlers_alive(tmp_path) == []
+
+
+def test_a_worker_that_left_the_group_does_not_hold_the_job_up(tmp_path):
+    records = [{"id": 0, "x": 0}, {"id": 1, "do": "crash"}, {"id": 2, "x": 2}]
+    model = handler(tmp_path, WITH_WORKER) + " escape"
+    try:
+        ask(tmp_path, records, "--batch", 1, "--instances", 1, "--tune", "off", model=model,
+            check=1)
+        assert [(e["id"], e["code"]) for e in errors_of(tmp_path)] == [(1, "host_crashed")]
+    finally:  # by number: it is ours, and nobody else ends it
+        for pid in handlers_alive(tmp_path):
+            os.kill(int(pid), signal.SIGKILL)
+
+
+def test_one_that_talks_before_it_has_read_is_caught(tmp_path):
+    """Both would wait for the other to read."""
+    text = RAW + HELLO + "while True:\n    sink.write(b'x' * (8 << 20))\n"
+    ask(tmp_path, [{"id": 1, "pad": "z" * (4 << 20)}], "--tune", "off", "--instances", 1,
+        model=handler(tmp_path, text), check=1)
+    assert "before it had read" in errors_of(tmp_path)[0]["message"]
