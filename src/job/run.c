@@ -23,7 +23,8 @@ static tidemill_error *forget(struct run *run)
     static const char *const endings[] = {
         ".journal",           ".journal.new",       ".partial",      ".rows",
         ".answers",           ".retry.out.answers", ".retry.in",     ".retry.out",
-        ".retry.out.journal", ".retry.out.partial", ".retry.errors", ".retry.errors.partial"};
+        ".retry.out.journal", ".retry.out.partial", ".retry.errors", ".retry.errors.partial",
+        ".upstream",          ".retry.out.upstream"};
     for (size_t i = 0; i < COUNT_OF(endings); i++) {
         char *path = path_with(run->spec->output, endings[i]);
         if (path == NULL) return error_memory();
@@ -194,7 +195,10 @@ static tidemill_error *open_output(struct run *run)
 
 static tidemill_error *run_engine(struct run *run)
 {
-    bool is_careful = run->state.starts_without_commit >= CAREFUL_STARTS || run->state.n_deadly > 0;
+    /* a batch is waited for through any number of restarts, and no record in it harms this process */
+    bool is_batch = model_kind(run->spec->model) == MODEL_HTTP && run->spec->via == VIA_BATCH;
+    bool is_careful = !is_batch && (run->state.starts_without_commit >= CAREFUL_STARTS ||
+                                    run->state.n_deadly > 0);
     if (is_careful)
         log_event(LOG_WARNING, "runs of this job died again and again at one place: going on one "
                                "record at a time to find what kills them");

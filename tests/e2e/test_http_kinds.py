@@ -86,13 +86,15 @@ def test_kserve_records_that_do_not_fit_together(tmp_path):
     records = [{"id": i, "x": [1] * (1 + i % 3), "s": ""} for i in range(20)]
     records[5]["x"], records[6]["s"] = [1, [2]], 7
     del records[7]["x"]
+    records[8]["x"] = [1, 1, 1e39]  # servers make infinity of it
     write_jsonl(tmp_path / "in.jsonl", records)
     with Upstream(Triton()) as server:
         ask(server, tmp_path, "--batch", 8, path="/v2/models/sum/infer", check=1)
     assert [(a["id"], a["response"]["y"]) for a in read_jsonl(tmp_path / "out.jsonl")] == [
-        (i, 1 + i % 3) for i in range(20) if i not in (5, 6, 7)]
+        (i, 1 + i % 3) for i in range(20) if i not in (5, 6, 7, 8)]
     assert [(e["id"], e["code"]) for e in read_jsonl(tmp_path / "out.jsonl.errors.jsonl")] == [
-        (5, "wrong_shape"), (6, "wrong_type"), (7, "missing_field")]
+        (5, "wrong_shape"), (6, "wrong_type"), (7, "missing_field"),
+        (8, "out_of_range")]
 
 
 def test_kserve_without_a_batch(tmp_path):
