@@ -44,6 +44,11 @@ struct batch_unit_list {
 void batch_unit_push(struct batch_unit_list *list, struct batch_unit *unit);
 struct batch_unit *batch_unit_pop(struct batch_unit_list *list); /* NULL: empty */
 
+/* A unit's line in the file of results. */
+struct batch_place {
+    uint64_t offset, size; /* size 0: there is none */
+};
+
 enum batch_stage {
     BATCH_IDLE,
     BATCH_COLLECTING,
@@ -98,6 +103,8 @@ struct batch {
     uint64_t part_start, read_offset;
     struct buffer window;
     size_t window_at;
+    struct batch_place *places; /* n_sorted of them; NULL: lines are still to be found */
+    size_t next_place;
     bool is_skipping; /* a line that is too long */
     uint64_t n_strange, n_twice;
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* batch_download.c - results lie in a file without a name, and are read line by line as the engine takes
- * them: a batch's answers may be larger than memory. */
+/* batch_download.c - results lie in a file without a name: a batch's answers may be larger than memory. They
+ * come in any order, and are handed out in the records': the engine keeps what it cannot write yet. So lines
+ * are looked up first, and read again as the engine takes them. */
 #include "runtime/batch.h"
 
 #include <errno.h>
@@ -21,6 +22,9 @@ tidemill_error *batch_download_begin(struct batch_runtime *runtime, struct batch
     batch->part = 0;
     batch->part_start = batch->read_offset = 0;
     batch->window.size = batch->window_at = 0;
+    free(batch->places);
+    batch->places = NULL;
+    batch->next_place = 0;
     batch->is_skipping = false;
     batch->n_strange = batch->n_twice = 0;
     if (runtime->state.path == NULL) {
@@ -91,8 +95,8 @@ static tidemill_error *next_line(struct batch_runtime *runtime, struct batch *ba
 
 /* --- answers ------------------------------------------------------------------------------------------------- */
 
-/* The place of a unit that waits for record `index`; NULL: none does any more, or (counted) none did. */
-static struct batch_unit **find_unit(struct batch *batch, uint64_t index)
+/* Which of the sorted units has this number; SIZE_MAX: none. */
+static size_t find_unit(const struct batch *batch, uint64_t index)
 {
     size_t low = 0, high = batch->n_sorted;
     while (low < high) {
@@ -102,12 +106,38 @@ static struct batch_unit **find_unit(struct batch *batch, uint64_t index)
         else
             high = middle;
     }
-    if (low < batch->n_sorted && batch->keys[low].index == index) {
-        batch->n_twice += batch->units[low] == NULL;
-        return batch->units[low] != NULL ? &batch->units[low] : NULL;
-    }
-    if (batch->past == NULL || !batch_past_has_index(batch->past, index)) batch->n_strange++;
+    return low < batch->n_sorted && batch->keys[low].index == index ? low : SIZE_MAX;
+}
+
+/* Notes where the line is, the first time. */
+static tidemill_error *note_line(struct batch_runtime *runtime, struct batch *batch,
+                                 struct slice line, uint64_t offset)
+{
+    struct batch_result result = {.body = &runtime->body};
+    if (line.size == 0) return NULL;
+    TRY(batch_result_read(runtime->api.dialect, batch->tag, line, &result));
+    size_t at = result.verdict == BATCH_STRANGE ? SIZE_MAX : find_unit(batch, result.index);
+    bool is_known = at != SIZE_MAX || (result.verdict != BATCH_STRANGE && batch->past != NULL &&
+                                       batch_past_has_index(batch->past, result.index));
+    batch->n_strange += !is_known;
+    if (at == SIZE_MAX) return NULL;
+    batch->n_twice += batch->places[at].size > 0;
+    if (batch->places[at].size == 0) batch->places[at] = (struct batch_place){offset, line.size};
     return NULL;
+}
+
+static tidemill_error *find_lines(struct batch_runtime *runtime, struct batch *batch)
+{
+    batch->places = calloc(MAX(batch->n_sorted, (size_t)1), sizeof *batch->places);
+    if (batch->places == NULL) return error_memory();
+    for (;;) {
+        struct slice line;
+        TRY(next_line(runtime, batch, &line));
+        if (line.data == NULL) return NULL;
+        uint64_t offset =
+            batch->read_offset - batch->window.size + (uint64_t)(line.data - batch->window.data);
+        TRY(note_line(runtime, batch, line, offset));
+    }
 }
 
 static tidemill_error *make_value(struct slice text, struct runtime_done *done)
@@ -146,37 +176,45 @@ static tidemill_error *take_answer(struct batch_runtime *runtime, const struct b
     return make_value(text, done);
 }
 
-static void free_unit(struct batch_runtime *runtime, struct batch *batch, struct batch_unit **place)
+static tidemill_error *read_line(struct batch_runtime *runtime, struct batch *batch,
+                                 const struct batch_place *place, struct slice *ret)
 {
-    batch_unit_push(&runtime->free, *place);
-    *place = NULL;
-    batch->n_waiting--;
+    struct buffer *window = &batch->window;
+    window->size = 0;
+    char *data = buffer_reserve(window, place->size);
+    if (data == NULL) return error_memory();
+    for (size_t done = 0; done < place->size;) {
+        ssize_t n = runtime->io->pread(runtime->io->context, batch->fd, data + done,
+                                       place->size - done, (off_t)(place->offset + done));
+        if (n <= 0)
+            return error_errno(ERROR_IO, n < 0 ? errno : EIO, "cannot read the results back");
+        done += (size_t)n;
+    }
+    *ret = (struct slice){data, place->size};
+    return NULL;
 }
 
-static tidemill_error *take_line(struct batch_runtime *runtime, struct batch *batch,
-                                 struct slice line, struct runtime_done *done, size_t *ret_n)
+/* The line of unit `at`, which waits no more afterwards. */
+static tidemill_error *take_line(struct batch_runtime *runtime, struct batch *batch, size_t at,
+                                 struct runtime_done *done, size_t *ret_n)
 {
     struct batch_result result = {.body = &runtime->body};
-    if (line.size == 0) return NULL;
+    struct batch_unit *unit = batch->units[at];
+    struct slice line;
+    TRY(read_line(runtime, batch, &batch->places[at], &line));
     TRY(batch_result_read(runtime->api.dialect, batch->tag, line, &result));
-    batch->n_strange += result.verdict == BATCH_STRANGE;
-    if (result.verdict == BATCH_STRANGE) return NULL;
-    struct batch_unit **place = find_unit(batch, result.index);
-    if (place == NULL) return NULL;
-    struct batch_unit *unit = *place;
-    if (result.verdict == BATCH_AGAIN) {
-        *place = NULL;
-        batch->n_waiting--;
-        return batch_unit_again(runtime, unit, result.message);
-    }
     if (result.verdict == BATCH_ANSWERED) {
         TRY(take_answer(runtime, unit, &result, done));
-    } else {
+    } else if (result.verdict == BATCH_REFUSED) {
         *done = (struct runtime_done){.id = unit->id, .code = ERROR_UPSTREAM};
         memcpy(done->message, result.message, sizeof done->message);
     }
+    batch->units[at] = NULL;
+    batch->n_waiting--;
+    if (result.verdict != BATCH_ANSWERED && result.verdict != BATCH_REFUSED)
+        return batch_unit_again(runtime, unit, result.message);
+    batch_unit_push(&runtime->free, unit);
     *ret_n += 1;
-    free_unit(runtime, batch, place);
     return NULL;
 }
 
@@ -184,13 +222,11 @@ tidemill_error *batch_read(struct batch_runtime *runtime, struct batch *batch,
                            struct runtime_done *done, size_t capacity, size_t *ret_n,
                            bool *ret_is_over)
 {
-    *ret_is_over = false;
-    while (*ret_n < capacity) {
-        struct slice line;
-        TRY(next_line(runtime, batch, &line));
-        *ret_is_over = line.data == NULL;
-        if (line.data == NULL) return NULL;
-        TRY(take_line(runtime, batch, line, &done[*ret_n], ret_n));
+    if (batch->places == NULL) TRY(find_lines(runtime, batch));
+    while (*ret_n < capacity && batch->next_place < batch->n_sorted) {
+        size_t at = batch->next_place++;
+        if (batch->places[at].size > 0) TRY(take_line(runtime, batch, at, &done[*ret_n], ret_n));
     }
+    *ret_is_over = batch->next_place == batch->n_sorted;
     return NULL;
 }

@@ -241,6 +241,8 @@ static void free_content(struct batch *batch)
     buffer_free(&batch->window);
     free(batch->units);
     free(batch->keys);
+    free(batch->places);
+    batch->places = NULL;
     batch->units = NULL;
     batch->keys = NULL;
     batch->capacity = 0;
