@@ -48,7 +48,6 @@ def shared(n, dice):
 
 
 def finish(records):
-    # "ignore_eos" is llama-server's; a bias against the end does the same to both.
     return [{"id": i, "temperature": 0, **record} for i, record in enumerate(records)]
 
 
