@@ -14,6 +14,7 @@
 static const char *kind_text(const struct value_spec *spec)
 {
     static char text[64];
+    if (spec->is_json) return "JSON";
     switch (spec->kind) {
     case VALUE_TENSOR: return tensor_type_name(spec->type);
     case VALUE_SEQUENCE:
@@ -33,15 +34,23 @@ static void print_values(const char *title, const struct value_spec *specs, size
     printf("%s:\n", title);
     for (size_t i = 0; i < n; i++) {
         shape[0] = '\0';
-        if (specs[i].shape.rank >= 0)
+        if (!specs[i].is_json && specs[i].shape.rank >= 0)
             shape_text(&specs[i].shape, specs[i].dim_names, shape, sizeof shape);
         printf("  %-20s %s %s\n", specs[i].name, kind_text(&specs[i]), shape);
     }
 }
 
+static bool takes_json(const struct model_signature *signature)
+{
+    return signature->n_inputs > 0 && signature->inputs[0].is_json;
+}
+
 static void print_batching(const struct model_signature *signature)
 {
-    if (signature->batch_fixed > 0)
+    if (takes_json(signature))
+        puts(signature->is_batched ? "batch: several records a call"
+                                   : "batch: none; a record is a call");
+    else if (signature->batch_fixed > 0)
         printf("batch: exactly %lld records a call; the last call is padded\n",
                (long long)signature->batch_fixed);
     else if (signature->is_batched)
@@ -152,6 +161,32 @@ static void print_ready(const struct model_signature *signature)
     puts("}");
 }
 
+/* A model that takes JSON takes any; what it makes of it, its address may tell. */
+static void print_json_ready(const struct job_spec *spec, const char *input)
+{
+    enum model_kind kind = model_kind(spec->model);
+    bool is_embedding = strstr(spec->model, "/embeddings") != NULL || spec->task == TASK_EMBEDDING;
+    bool is_chat = kind == MODEL_LLAMA || strstr(spec->model, "/chat/completions") != NULL;
+    printf(
+        "map: --map %s=FIELD   (not needed where the field is called %s, or the record as a whole "
+        "is what is asked; --template makes it from rows)\nsample record: {\"id\":1,\"%s\":{",
+        input, input, input);
+    if (is_embedding)
+        fputs("\"input\":\"a text\"", stdout);
+    else if (is_chat)
+        fputs("\"messages\":[{\"role\":\"user\",\"content\":\"a question\"}]", stdout);
+    else
+        fputs("\"any\":\"JSON\"", stdout);
+    puts("}}");
+}
+
+static void print_signature(const struct model_signature *signature)
+{
+    print_values("inputs", signature->inputs, signature->n_inputs);
+    print_values("outputs", signature->outputs, signature->n_outputs);
+    print_batching(signature);
+}
+
 static tidemill_error *inspect(const struct job_spec *spec)
 {
     struct shared_region region = {.fd = -1};
@@ -163,12 +198,13 @@ static tidemill_error *inspect(const struct job_spec *spec)
     if (error == NULL) {
         const struct model_signature *signature = runtime_signature(runtime);
         printf("%s: %s\n", spec->model, runtime_description(runtime));
-        print_values("inputs", signature->inputs, signature->n_inputs);
-        print_values("outputs", signature->outputs, signature->n_outputs);
-        print_batching(signature);
+        print_signature(signature);
         bool has_text = false;
         if (tokens_input(signature) != NULL) error = print_tokenizer(spec, &has_text);
-        if (!has_text || !print_ready_text(signature)) print_ready(signature);
+        if (takes_json(signature))
+            print_json_ready(spec, signature->inputs[0].name);
+        else if (!has_text || !print_ready_text(signature))
+            print_ready(signature);
     }
     runtime_close(runtime);
     shared_region_free(&region);

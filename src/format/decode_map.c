@@ -316,7 +316,7 @@ static tidemill_error *take_whole(struct planner *planner)
         if (name >= 0)
             TRY(take_one(planner, i, input->name));
         else
-            input->is_whole = input->is_json;
+            input->is_whole = input->is_json && !input->is_optional;
         if (input->label == NULL) input->label = input->name;
     }
     return NULL;

@@ -5,6 +5,7 @@
 #include "format/encode_parts.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define NUMBER_BYTES_MAX 32 /* of any number's text, comma included */
@@ -118,6 +119,12 @@ static enum error_code append_string(struct json_writer *w, const unsigned char 
     if ((size_t)(end - *data) < sizeof size) return ERROR_MODEL_ERROR;
     memcpy(&size, *data, sizeof size);
     if ((size_t)(end - *data) - sizeof size < size) return ERROR_MODEL_ERROR;
+    const char *text = (const char *)*data + sizeof size;
+    if (w->spec->is_json && size > 0 && text[0] == JSON_ERROR_MARK) {
+        snprintf(w->scratch->message, sizeof w->scratch->message, "%.*s", (int)MIN(size - 1, 250U),
+                 text + 1);
+        return ERROR_MODEL_ERROR;
+    }
     if (w->spec->is_json) /* the runtime that made it has checked it */
         buffer_append(w->out, *data + sizeof size, size);
     else

@@ -11,6 +11,7 @@
 #include "base/base.h"
 
 #define TENSOR_RANK_MAX 8
+#define JSON_ERROR_MARK '\x01' /* no JSON begins so */
 #define MODEL_VALUES_MAX 64 /* inputs, and outputs, of one model */
 
 /* name, ONNX number, numpy name, bits an element (0: variable) */
@@ -84,7 +85,9 @@ struct value_spec {
     enum tensor_type key_type; /* of a map's keys: STRING or INT64 */
     struct shape shape;        /* rank -1: not declared */
     char *dim_names[TENSOR_RANK_MAX]; /* NULL where the dimension has no name */
-    bool is_json;     /* of a string tensor: each element is the text of one JSON value */
+    /* of a string tensor: each element is the text of one JSON value; of an output: or JSON_ERROR_MARK
+     * and a sentence that says why the record has none */
+    bool is_json;
     bool is_optional; /* an input of strings: "" where a record has no field for it */
 };
 

@@ -314,6 +314,13 @@ tidemill_error *bench_run(const struct bench_request *request, const struct io *
                           .records_fd = -1,
                           .calibration = {.stop = stop}};
     *ret = (struct bench_result){.is_random = request->spec->inputs.n == 0};
+    enum model_kind kind = model_kind(request->spec->model);
+    if (kind == MODEL_HTTP || kind == MODEL_LLAMA)
+        return error_new(
+            ERROR_USAGE,
+            "tidemill bench compares batch sizes and processes, and %s finds by itself "
+            "how many requests to have under way; time it with tidemill run",
+            kind == MODEL_HTTP ? "the runtime for servers" : "the runtime for GGUF models");
     machine_cpu_name(io, ret->cpu, sizeof ret->cpu);
     tidemill_error *error = resources_reserve(request->spec, io, &bench.resources);
     if (error == NULL) {

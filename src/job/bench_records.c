@@ -64,6 +64,9 @@ static tidemill_error *shape_of(const struct value_spec *spec, bool is_batched, 
                                 struct shape *ret)
 {
     size_t count;
+    if (spec->is_json)
+        return error_new(ERROR_USAGE, "requests to a model that takes JSON cannot be made up; give "
+                                      "some with --input");
     if (spec->kind != VALUE_TENSOR || spec->shape.rank < 0)
         return error_new(ERROR_UNSUPPORTED,
                          "no records can be made for input '%s', which has no declared shape; give "

@@ -45,6 +45,7 @@ void chunk_recycle(struct chunk *chunk, const struct shared_region *region)
     }
     buffer_reset(&chunk->raw.bytes, RAW_BYTES_KEPT);
     chunk->plan = (struct plan){0};
+    chunk->prompt_bytes = chunk->prompt_bytes_shared = 0;
     chunk->n_finished_prefix = chunk->n_released = 0;
     chunk->next = NULL;
 }
@@ -68,6 +69,32 @@ static tidemill_error *reserve_records(struct chunk *chunk)
     return chunk->records == NULL ? error_memory() : NULL;
 }
 
+/* A record's one string of an input. */
+static struct slice packed_text(const struct chunk *chunk, const struct chunk_record *record,
+                                size_t i)
+{
+    const struct record_input *input = &record->decoded.inputs[i];
+    size_t head = sizeof(uint32_t);
+    if (input->bytes < head) return (struct slice){"", 0};
+    return (struct slice){(const char *)chunk->area.base + input->offset + head,
+                          input->bytes - head};
+}
+
+/* The model's first input is the text of the request; another one may say where it goes. */
+static void read_prompt(struct chunk *chunk, struct chunk_record *record)
+{
+    const struct prompting *prompting = chunk->prompting;
+    if (prompting == NULL || !prompting->is_read) return;
+    bool is_generating = prompting->is_generating;
+    struct slice url = {"", 0};
+    if (prompting->url_input >= 0) url = packed_text(chunk, record, (size_t)prompting->url_input);
+    if (url.size > 0) is_generating = prompt_url_is_generating(url);
+    if (prompt_read(packed_text(chunk, record, 0), is_generating, &chunk->arena, &record->prompt))
+        return;
+    record->decoded.error = ERROR_MEMORY;
+    record->decoded.message = error_code_sentence(ERROR_MEMORY);
+}
+
 static void decode_record(struct chunk *chunk, uint32_t index, const struct decoder *decoder,
                           struct decode_scratch *scratch, const struct reuse *reuse)
 {
@@ -75,6 +102,7 @@ static void decode_record(struct chunk *chunk, uint32_t index, const struct deco
     *record = (struct chunk_record){.state = RECORD_PENDING};
     decoder_decode(decoder, scratch, &chunk->raw.records[index], &chunk->area, &chunk->arena,
                    &record->decoded);
+    if (record->decoded.error == ERROR_OK) read_prompt(chunk, record);
     bool is_needed =
         record->decoded.error == ERROR_OK && (reuse == NULL || reuse_look(reuse, chunk, index));
     if (is_needed && record->decoded.n_texts > 0)
@@ -152,6 +180,8 @@ tidemill_error *chunk_plan(struct chunk *chunk, const struct model_signature *si
     struct plan_row *rows = NULL;
     size_t n_rows = 0;
     TRY(chunk_rows(chunk, signature, &rows, &n_rows));
+    if (chunk->prompting != NULL && chunk->prompting->is_ordered)
+        TRY(prompts_order(chunk, rows, n_rows));
     TRY(plan_chunk(rows, n_rows, limits, &chunk->arena, &chunk->plan));
     struct microbatch **end = &chunk->microbatches;
     for (size_t i = 0; i < chunk->plan.n_microbatches; i++) {

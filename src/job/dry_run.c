@@ -11,6 +11,7 @@
 /* Microbatches of the first chunk that are run, spread over its plan. */
 #define SAMPLES_MAX 8
 #define SAMPLE_S_MAX 2.0
+/* English text has about as many; the JSON around it is counted as well. */
 #define BYTES_A_TOKEN 4
 
 struct forecast {
@@ -18,6 +19,7 @@ struct forecast {
     struct job_forecast *ret;
     double unit_s; /* seconds of one model process a unit of work */
     double units;
+    uint64_t json_bytes; /* that would be sent, where the model takes JSON */
 };
 
 /* What a microbatch costs in units that can be added: its tokens, padding included, and its call;
@@ -77,13 +79,12 @@ static void count_records(const struct chunk *chunk, struct job_forecast *ret)
     }
 }
 
-/* English text has about four bytes a token; the JSON around it is counted as well. */
-static double guess_tokens(const struct microbatch *mb)
+static uint64_t bytes_of(const struct microbatch *mb)
 {
-    double bytes = 0;
+    uint64_t bytes = 0;
     for (uint32_t r = 0; r < mb->n_rows; r++)
-        bytes += (double)mb->chunk->records[mb->rows[r]].decoded.inputs[0].bytes;
-    return bytes / BYTES_A_TOKEN;
+        bytes += mb->chunk->records[mb->rows[r]].decoded.inputs[0].bytes;
+    return bytes;
 }
 
 static tidemill_error *plan_one(struct forecast *forecast, bool is_first)
@@ -93,9 +94,9 @@ static tidemill_error *plan_one(struct forecast *forecast, bool is_first)
     const struct model_signature *signature = runtime_signature(config->calibration->runtime);
     if (config->reuse != NULL) TRY(reuse_admit(config->reuse, chunk, 0));
     TRY(chunk_plan(chunk, signature, config->limits));
-    if (is_first) TRY(measure_units(forecast));
+    if (is_first && config->is_timed) TRY(measure_units(forecast));
     for (struct microbatch *mb = chunk->microbatches; mb != NULL; mb = mb->next_in_chunk) {
-        if (signature->inputs[0].is_json) forecast->ret->tokens_in += guess_tokens(mb);
+        if (signature->inputs[0].is_json) forecast->json_bytes += bytes_of(mb);
         forecast->units += units_of(mb, config->limits);
         forecast->ret->run_rows += mb->n_rows;
         forecast->ret->calls++;
@@ -134,10 +135,12 @@ tidemill_error *dry_run(const struct dry_run_config *config, struct job_forecast
 {
     struct forecast forecast = {.config = config, .ret = ret};
     struct decode_scratch *scratch = decode_scratch_new();
-    *ret = (struct job_forecast){.instances = config->calibration->instances_max};
+    *ret = (struct job_forecast){.instances = config->calibration->instances_max,
+                                 .is_timed = config->is_timed};
     if (scratch == NULL) return error_memory();
     tidemill_error *error = plan_all(&forecast, scratch);
     decode_scratch_free(scratch);
+    ret->tokens_in = forecast.json_bytes / BYTES_A_TOKEN;
     ret->model_s = forecast.units * forecast.unit_s;
     ret->wall_s = ret->model_s / MAX(ret->instances, 1);
     return error;

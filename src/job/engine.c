@@ -228,6 +228,8 @@ static tidemill_error *plan_and_queue(struct engine *engine, struct chunk *chunk
         push_ready(engine, mb);
         count_work(mb, engine->config.work);
     }
+    engine->config.work->prompt_bytes += chunk->prompt_bytes;
+    engine->config.work->prompt_bytes_shared += chunk->prompt_bytes_shared;
     *engine->last = chunk;
     engine->last = &chunk->next;
     return NULL;
@@ -565,13 +567,21 @@ static void heed_stop(struct engine *engine)
     queue_close(engine->free_chunks); /* the reader ends after the chunk in its hands */
 }
 
+/* A server's batch goes on without us, and the next run takes it up. */
+static double stop_patience_s(const struct engine *engine)
+{
+    const struct job_spec *spec = engine->config.spec;
+    bool is_batch = model_kind(spec->model) == MODEL_HTTP && spec->via == VIA_BATCH;
+    return is_batch ? 0 : STOP_PATIENCE_S;
+}
+
 /* Whether nothing more will come: all written, or stopping and nothing in flight worth waiting for. */
 static bool is_finished(struct engine *engine)
 {
     uint64_t n_chunks;
     if (engine->is_stopping)
         return (engine->n_in_flight == 0 && engine->n_encoding == 0) ||
-               clock_now_s() - engine->stop_s > STOP_PATIENCE_S;
+               clock_now_s() - engine->stop_s > stop_patience_s(engine);
     return is_all_read(engine, &n_chunks) && engine->next_chunk_number == n_chunks &&
            engine->first == NULL;
 }

@@ -12,7 +12,8 @@
 /* What went through the model in this run. */
 struct engine_work {
     uint64_t rows;
-    uint64_t tokens, padded_tokens; /* 0 where nothing is padded */
+    uint64_t tokens, padded_tokens;             /* 0 where nothing is padded */
+    uint64_t prompt_bytes, prompt_bytes_shared; /* 0 where prompts are not put in order */
 };
 
 struct engine_config {

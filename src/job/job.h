@@ -60,7 +60,8 @@ struct job_summary {
     double wall_s, cpu_s;         /* all runs of the job */
     double rate_rows_s;           /* records this run / its wall seconds */
     double run_wall_s, run_cpu_s; /* this run */
-    double model_busy_share;      /* of the wall time x hosts */
+    double model_busy_share;      /* of the wall time x hosts; 0 where servers answer */
+    double requests_under_way;    /* of servers: on average; 0: none is asked */
     uint64_t peak_memory_bytes;   /* engine's resident set, shared tensors included */
     uint64_t peak_host_memory_bytes;
     uint32_t batch;
@@ -69,6 +70,8 @@ struct job_summary {
     uint32_t tokens_max;            /* of a call, at most, padding included; 0: counted in rows */
     uint64_t run_rows;              /* records run through the model this run */
     uint64_t tokens, padded_tokens; /* of these; 0 where nothing is padded */
+    uint64_t prompt_bytes,
+        prompt_bytes_shared; /* of these; 0 where they are in the input's order */
     int instances, threads, restarts;
     const char *precision;      /* "fp32", ... */
     struct deviation deviation; /* of a lower precision, when this run measured it */
@@ -84,12 +87,14 @@ struct job_forecast {
     uint64_t run_rows, calls;       /* would run through the model */
     uint64_t tokens, padded_tokens; /* of these; 0 where nothing is padded */
     int instances;
+    bool is_timed;  /* false: the two times are not known, and 0 */
     double model_s; /* of one model process; measured on the first records */
     double wall_s;  /* with all of them at once */
     const char *precision;
     struct deviation
-        deviation;    /* of a lower precision; over --max-deviation there is an error instead */
-    double tokens_in; /* a guess from the bytes that would run, where a model takes JSON; else 0 */
+        deviation; /* of a lower precision; over --max-deviation there is an error instead */
+    uint64_t
+        tokens_in; /* a guess from the bytes that would run, where a model takes JSON; else 0 */
     struct job_cost cost;
 };
 

@@ -448,6 +448,17 @@ const struct option job_options[] = {
      .help =
          "what auto means for --batch, --max-tokens, --instances and --threads: take over what is "
          "remembered and measure where nothing is, measure always, or neither"},
+    {.name = "order",
+     .type = OPTION_CHOICE,
+     .offset = AT(order),
+     .choices = "auto|input|prefix",
+     .default_text = "auto",
+     .shapes_output = true,
+     .group = "Running",
+     .help =
+         "order in which requests are made; prefix: prompts that begin alike one after another, "
+         "for the prefix cache of what answers; auto does so for servers and GGUF models that "
+         "generate text. Answers stay in the input's order"},
     {.name = "memory",
      .type = OPTION_SIZE,
      .offset = AT(memory_bytes),
@@ -473,7 +484,8 @@ const struct option job_options[] = {
      .shapes_output = true,
      .group = "Running",
      .help = "run equal inputs once and give all of them the answer; auto does so where a call of "
-             "the model costs more than finding them"},
+             "the model costs more than finding them, and leaves out requests whose answers are "
+             "drawn: generated at a temperature above 0 without a seed"},
     {.name = "dedup-memory",
      .type = OPTION_SIZE,
      .offset = AT(dedup_bytes),

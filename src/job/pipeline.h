@@ -17,6 +17,7 @@
 #include "format/format.h"
 #include "job/job.h"
 #include "job/padding.h"
+#include "job/prompts.h"
 #include "plan/plan.h"
 #include "runtime/runtime.h"
 
@@ -46,11 +47,13 @@ struct chunk_record {
     bool is_finished; /* the coordinator's: nothing more will happen to it */
     const char *text; /* its line: in its microbatch's `out`, or in the chunk's arena */
     size_t size;
-    size_t head_size; /* of it; what is behind is the answer */
+    size_t head_size;     /* of it; what is behind is the answer */
+    struct prompt prompt; /* where the job reads prompts */
 
     /* only in jobs that run equal inputs once (reuse.h) */
     struct digest key;
     bool has_key;
+    bool is_key_own; /* no other record can have it, be its input the same: the answer is drawn */
     bool is_awaited; /* others may take over what comes of it */
     bool is_copy;    /* not in the plan: its answer is another record's, or the cache's */
     bool was_run;    /* an earlier run brought its answer, which was not written out yet */
@@ -65,18 +68,20 @@ struct chunk {
     size_t records_capacity;
     struct arena arena; /* what decoding and planning allocate */
     struct tensor_area area;
-    size_t area_offset;            /* of area.base in the shared region */
-    const struct padding *padding; /* the job's; borrowed */
-    uint64_t number;               /* 0, 1, ... in input order */
-    tidemill_error *error;         /* decoding it failed as a whole: out of memory */
+    size_t area_offset;                /* of area.base in the shared region */
+    const struct padding *padding;     /* the job's; borrowed */
+    const struct prompting *prompting; /* the job's; borrowed; NULL: none */
+    uint64_t number;                   /* 0, 1, ... in input order */
+    tidemill_error *error;             /* decoding it failed as a whole: out of memory */
     double share_read; /* of the input when this chunk had been read; negative: not known */
 
     /* the coordinator's */
     struct plan plan;
-    struct microbatch *microbatches; /* all of them, to be freed with the chunk */
-    size_t n_finished_prefix;        /* records [0, this) are finished */
-    size_t n_released;               /* records [0, this) went to the writer */
-    struct chunk *next;              /* in input order */
+    uint64_t prompt_bytes, prompt_bytes_shared; /* of its plan; the latter with the prompt before */
+    struct microbatch *microbatches;            /* all of them, to be freed with the chunk */
+    size_t n_finished_prefix;                   /* records [0, this) are finished */
+    size_t n_released;                          /* records [0, this) went to the writer */
+    struct chunk *next;                         /* in input order */
 };
 
 /* Shared memory for one microbatch in flight. */

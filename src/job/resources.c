@@ -18,8 +18,9 @@ static const struct {
     {4, (size_t)64 << 20},
 };
 
-#define LLAMA_SLOTS 512               /* where --parallel is measured: twice what it may become */
-#define BATCH_SLOTS 50000             /* requests that servers take in one batch */
+#define PROMPTS_CHUNKS 4  /* large ones: one read, one under way, and what they overlap */
+#define LLAMA_SLOTS 512   /* where --parallel is measured: twice what it may become */
+#define BATCH_SLOTS 50000 /* requests that servers take in one batch */
 #define TEXT_BYTES ((size_t)16 << 20) /* of address space for an answer that is text */
 
 static void choose_parallelism(const struct job_spec *spec, const struct io *io,
@@ -47,9 +48,20 @@ static void choose_parallelism(const struct job_spec *spec, const struct io *io,
     if (r->threads == 0) r->threads = is_on_cpu ? MAX(cores / r->instances_max, 1) : 1;
 }
 
-static size_t input_area_bytes(const struct job_spec *spec, size_t factor)
+static void choose_chunks(const struct job_spec *spec, size_t n_many, struct resources *r)
 {
-    size_t bytes = factor * (8 * CHUNK_BYTES + (size_t)spec->record_bytes_max);
+    enum model_kind kind = model_kind(spec->model);
+    bool has_prompts = (kind == MODEL_HTTP || kind == MODEL_LLAMA) && spec->order != ORDER_INPUT;
+    r->chunk_rows = has_prompts ? PROMPTS_ROWS : CHUNK_ROWS;
+    r->chunk_bytes = has_prompts ? PROMPTS_BYTES : CHUNK_BYTES;
+    r->n_chunks = has_prompts ? PROMPTS_CHUNKS : (size_t)r->n_workers + 4;
+    r->n_chunks += n_many / r->chunk_rows;
+}
+
+static size_t input_area_bytes(const struct job_spec *spec, const struct resources *r,
+                               size_t factor)
+{
+    size_t bytes = factor * (8 * r->chunk_bytes + (size_t)spec->record_bytes_max);
     return (bytes + 4095) & ~(size_t)4095;
 }
 
@@ -100,7 +112,7 @@ tidemill_error *resources_reserve(const struct job_spec *spec, const struct io *
     *ret = (struct resources){.region = {.fd = -1}};
     choose_parallelism(spec, io, ret);
     size_t n_many = slots_of_many(spec);
-    ret->n_chunks = (size_t)ret->n_workers + 4 + n_many / CHUNK_ROWS;
+    choose_chunks(spec, n_many, ret);
     ret->n_slots = 2 * (size_t)ret->instances_max + 2 * (size_t)ret->n_workers + n_many;
     ret->slots = calloc(ret->n_slots, sizeof *ret->slots);
     ret->chunks = calloc(ret->n_chunks, sizeof *ret->chunks);
@@ -108,7 +120,7 @@ tidemill_error *resources_reserve(const struct job_spec *spec, const struct io *
     tidemill_error *error = NULL;
     for (size_t i = 0; i < COUNT_OF(generosity); i++) {
         error_free(error);
-        ret->area_bytes = input_area_bytes(spec, generosity[i].area_factor);
+        ret->area_bytes = input_area_bytes(spec, ret, generosity[i].area_factor);
         choose_slots(spec, generosity[i].output_bytes, ret);
         error = reserve_region(ret);
         if (error == NULL) return NULL;

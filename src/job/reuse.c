@@ -15,11 +15,13 @@ static void add_size(struct hash_key *hash, uint64_t size)
     hash_key_add(hash, &size, sizeof size);
 }
 
-static struct digest key_of(const struct reuse *reuse, const struct chunk *chunk,
-                            const struct record *record)
+/* An answer that is drawn is its record's own: the key has the record's number then. */
+static struct digest key_of(const struct reuse *reuse, const struct chunk *chunk, uint32_t index)
 {
     struct hash_key hash;
+    const struct record *record = &chunk->records[index].decoded;
     hash_key_start(&hash, reuse->domain);
+    if (chunk->records[index].is_key_own) add_size(&hash, chunk->raw.start.index + index);
     for (uint32_t i = 0; i < record->n_texts; i++) {
         add_size(&hash, record->text[i].size);
         hash_key_add(&hash, record->text[i].data, record->text[i].size);
@@ -38,10 +40,11 @@ static struct digest key_of(const struct reuse *reuse, const struct chunk *chunk
 bool reuse_look(const struct reuse *reuse, struct chunk *chunk, uint32_t index)
 {
     struct chunk_record *record = &chunk->records[index];
-    record->key = key_of(reuse, chunk, &record->decoded);
+    record->is_key_own = record->prompt.is_sampled && !reuse->is_collapsing;
+    record->key = key_of(reuse, chunk, index);
     record->has_key = true;
     if (answers_peek(reuse->answers, record->key, chunk->raw.start.index)) return false;
-    if (reuse->cache == NULL) return true;
+    if (reuse->cache == NULL || record->is_key_own) return true;
     struct buffer found = {0};
     if (cache_get(reuse->cache, record->key, &found)) {
         record->cached.data = arena_copy(&chunk->arena, found.data, found.size);
@@ -212,7 +215,7 @@ tidemill_error *reuse_share(struct reuse *reuse, const struct chunk *chunk, size
     for (size_t i = from; i < to; i++) {
         const struct chunk_record *record = &chunk->records[i];
         bool is_new = record->state == RECORD_ANSWERED && record->origin == ORIGIN_MODEL;
-        if (!is_new || !record->has_key) continue;
+        if (!is_new || !record->has_key || record->is_key_own) continue;
         entries[n++] = (struct cache_entry){.key = record->key,
                                             .value = record->text + record->head_size,
                                             .size = record->size - record->head_size};

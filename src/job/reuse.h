@@ -7,7 +7,9 @@
  *   coordinator  settles a record that is finished: its followers take over what came of it
  *
  * A key covers the record's input as the model gets it (the text, or each tensor's shape and bytes);
- * equal keys are taken for equal inputs (128 bits of BLAKE2b). */
+ * equal keys are taken for equal inputs (128 bits of BLAKE2b). A request whose answer is drawn
+ * (prompt.h) is equal to itself alone, unless --dedup on says otherwise: it has a key so that a job
+ * that goes on after a kill knows its answer. */
 #ifndef TIDEMILL_JOB_REUSE_H
 #define TIDEMILL_JOB_REUSE_H
 
@@ -22,6 +24,7 @@ struct reuse {
     struct cache *cache;  /* NULL: none */
     bool is_cache_broken; /* the writer's: said once, then not tried again */
     struct digest domain; /* of the model and all that shapes an answer */
+    bool is_collapsing;   /* also requests whose answers are drawn */
     size_t n_inputs;
     const struct encoder *encoder;
     struct buffer found, line; /* the coordinator's */

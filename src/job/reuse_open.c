@@ -78,7 +78,9 @@ tidemill_error *reuse_open(const struct reuse_config *config, struct reuse **ret
 {
     struct reuse *reuse = calloc(1, sizeof *reuse);
     if (reuse == NULL) return error_memory();
-    *reuse = (struct reuse){.n_inputs = config->n_inputs, .encoder = config->encoder};
+    *reuse = (struct reuse){.is_collapsing = config->spec->dedup == DEDUP_ON,
+                            .n_inputs = config->n_inputs,
+                            .encoder = config->encoder};
     tidemill_error *error = make_domain(config, &reuse->domain);
     if (error == NULL && config->spec->cache != NULL) error = open_cache(config, reuse);
     if (error != NULL) {

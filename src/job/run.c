@@ -23,7 +23,8 @@ static tidemill_error *forget(struct run *run)
     static const char *const endings[] = {
         ".journal",           ".journal.new",       ".partial",      ".rows",
         ".answers",           ".retry.out.answers", ".retry.in",     ".retry.out",
-        ".retry.out.journal", ".retry.out.partial", ".retry.errors", ".retry.errors.partial"};
+        ".retry.out.journal", ".retry.out.partial", ".retry.errors", ".retry.errors.partial",
+        ".upstream",          ".retry.out.upstream"};
     for (size_t i = 0; i < COUNT_OF(endings); i++) {
         char *path = path_with(run->spec->output, endings[i]);
         if (path == NULL) return error_memory();
@@ -194,7 +195,10 @@ static tidemill_error *open_output(struct run *run)
 
 static tidemill_error *run_engine(struct run *run)
 {
-    bool is_careful = run->state.starts_without_commit >= CAREFUL_STARTS || run->state.n_deadly > 0;
+    /* a batch is waited for through any number of restarts, and no record in it harms this process */
+    bool is_batch = model_kind(run->spec->model) == MODEL_HTTP && run->spec->via == VIA_BATCH;
+    bool is_careful = !is_batch && (run->state.starts_without_commit >= CAREFUL_STARTS ||
+                                    run->state.n_deadly > 0);
     if (is_careful)
         log_event(LOG_WARNING, "runs of this job died again and again at one place: going on one "
                                "record at a time to find what kills them");
@@ -270,7 +274,7 @@ static void fill_forecast_cost(const struct run *run, struct job_forecast *ret)
     struct job_counts counts = {.records = ret->records,
                                 .reused = ret->reused,
                                 .cached = ret->cached,
-                                .tokens = {.in = (uint64_t)ret->tokens_in}};
+                                .tokens = {.in = ret->tokens_in}};
     ret->cost = job_cost_prices(run->spec);
     job_cost_fill(&ret->cost, ret->wall_s, &counts);
 }
@@ -281,6 +285,7 @@ static tidemill_error *run_dry(struct run *run, struct job_forecast *ret)
     TRY(open_and_plan(run, &reuse));
     TRY(run_open_answers(run, &reuse));
     struct calibration calibration = tuning_calibration(&run->tuning, run->resources.chunks[0]);
+    enum model_kind kind = model_kind(run->spec->model);
     struct dry_run_config config = {
         .source = run->source,
         .chunk = run->resources.chunks[0],
@@ -289,6 +294,7 @@ static tidemill_error *run_dry(struct run *run, struct job_forecast *ret)
         .calibration = &calibration,
         .limits = &run->plan.limits,
         .stop = run->stop,
+        .is_timed = kind != MODEL_HTTP && kind != MODEL_LLAMA,
     };
     TRY(dry_run(&config, ret));
     ret->precision = precision_name((enum precision)run->spec->precision);

@@ -29,8 +29,13 @@ static void fill_runtime(struct run *run)
     summary->run_rows = run->work.rows;
     summary->tokens = run->work.tokens;
     summary->padded_tokens = run->work.padded_tokens;
+    summary->prompt_bytes = run->work.prompt_bytes;
+    summary->prompt_bytes_shared = run->work.prompt_bytes_shared;
     summary->peak_host_memory_bytes = stats.peak_memory_bytes;
-    if (summary->run_wall_s > 0 && stats.hosts > 0)
+    bool is_server = model_kind(run->spec->model) == MODEL_HTTP;
+    if (is_server && summary->run_wall_s > 0)
+        summary->requests_under_way = stats.busy_s / summary->run_wall_s;
+    else if (summary->run_wall_s > 0 && stats.hosts > 0)
         summary->model_busy_share = stats.busy_s / (summary->run_wall_s * stats.hosts);
     snprintf(summary->runtime, sizeof summary->runtime, "%s", runtime_description(run->runtime));
 }

@@ -18,8 +18,12 @@ tidemill_error *run_open_model(struct run *run)
         .spec = run->spec, .io = run->io, .stop = run->stop, .resources = &run->resources};
     TRY(tuning_open(&run->tuning, &run->identity, &run->state.plan));
     run->runtime = run->tuning.runtime;
-    return resources_make_chunks(&run->resources, runtime_signature(run->runtime)->n_inputs,
-                                 &run->padding);
+    const struct model_signature *signature = runtime_signature(run->runtime);
+    TRY(prompting_decide(run->spec, signature, &run->prompting));
+    TRY(resources_make_chunks(&run->resources, signature->n_inputs, &run->padding));
+    for (size_t i = 0; i < run->resources.n_chunks; i++)
+        run->resources.chunks[i]->prompting = &run->prompting;
+    return NULL;
 }
 
 /* --- formats ----------------------------------------------------------------------------------------------- */
@@ -158,8 +162,8 @@ tidemill_error *run_open_input(struct run *run)
         .format = (enum format)spec->input_format,
         .compression = COMPRESSION_AUTO,
         .record_bytes_max = (size_t)spec->record_bytes_max,
-        .chunk_bytes = CHUNK_BYTES,
-        .chunk_rows = CHUNK_ROWS,
+        .chunk_bytes = run->resources.chunk_bytes,
+        .chunk_rows = run->resources.chunk_rows,
         .line_numbers = spec->line_numbers,
         .n_line_numbers = spec->n_line_numbers,
     };

@@ -37,6 +37,7 @@ struct run {
     enum format output_format;
     struct digest batch_job; /* of this job, for FORMAT_OPENAI_BATCH */
     struct padding padding;
+    struct prompting prompting;
     bool is_dynamic;             /* records may differ in shape */
     struct tokenizer *tokenizer; /* NULL: the input brings no text */
     struct decoder *decoder;

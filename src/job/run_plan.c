@@ -21,13 +21,16 @@ static tidemill_error *decide_limits(struct run *run, double *ret_rate_rows_s)
     return error;
 }
 
-/* Whether equal inputs are looked for: where a record costs more in the model than finding out. A
- * cache is asked for by whom it pays. */
+/* Whether equal inputs are looked for: where a record costs more in the model than finding out, as it
+ * does where text is generated or money paid. A cache is asked for by whom it pays. */
 static tidemill_error *decide_dedup(struct run *run, double rate_rows_s)
 {
     bool is_auto = run->spec->dedup == DEDUP_AUTO && run->spec->cache == NULL;
     run->plan.is_deduped = run->spec->dedup == DEDUP_ON || run->spec->cache != NULL;
     if (!is_auto) return NULL;
+    enum model_kind kind = model_kind(run->spec->model);
+    run->plan.is_deduped = kind == MODEL_HTTP || kind == MODEL_LLAMA;
+    if (run->plan.is_deduped) return NULL;
     run->plan.is_deduped = rate_rows_s > 0 && rate_rows_s < 1 / DEDUP_WORTH_S;
     return NULL;
 }
@@ -80,12 +83,11 @@ tidemill_error *run_check_precision(struct run *run)
 /* Chunks of whole microbatches; a function of the batch size alone. */
 void run_set_chunk_rows(struct run *run)
 {
-    uint32_t batch = run->plan.limits.rows_max;
+    uint32_t batch = run->plan.limits.rows_max, rows = run->resources.chunk_rows;
     if (run->is_dynamic)
-        source_set_chunk_rows(run->source, MAX(batch, CHUNK_ROWS), 1);
+        source_set_chunk_rows(run->source, MAX(batch, rows), 1);
     else
-        source_set_chunk_rows(run->source, batch >= CHUNK_ROWS ? batch : CHUNK_ROWS / batch * batch,
-                              batch);
+        source_set_chunk_rows(run->source, batch >= rows ? batch : rows / batch * batch, batch);
 }
 
 tidemill_error *run_open_reuse(struct run *run, struct reuse_config *config)

@@ -368,7 +368,7 @@ static tidemill_error *publish_errors(const struct io *io, const char *partial, 
 }
 
 /* Nobody resumes any more. That the name goes is made to last by the renames that follow. */
-static tidemill_error *remove_answers(const struct io *io, const char *path)
+static tidemill_error *remove_beside(const struct io *io, const char *path)
 {
     if (io->unlink(io->context, path) == 0 || errno == ENOENT) return NULL;
     return error_errno(ERROR_IO, errno, "cannot remove %s", path);
@@ -381,13 +381,17 @@ tidemill_error *sink_publish_again(const struct io *io, const struct job_spec *s
     char *output = path_with(spec->output, ".partial");
     char *errors = path_with(spec->errors, ".partial");
     char *answers = path_with(spec->output, ".answers");
-    tidemill_error *error =
-        output == NULL || errors == NULL || answers == NULL ? error_memory() : NULL;
-    if (error == NULL) error = remove_answers(io, answers);
+    char *upstream = path_with(spec->output, ".upstream"); /* of --via batch */
+    tidemill_error *error = output == NULL || errors == NULL || answers == NULL || upstream == NULL
+                                ? error_memory()
+                                : NULL;
+    if (error == NULL) error = remove_beside(io, answers);
+    if (error == NULL) error = remove_beside(io, upstream);
     if (error == NULL) error = publish_errors(io, errors, spec->errors, final->errors_bytes > 0);
     if (error == NULL && io_exists(io, output)) error = io_publish(io, output, spec->output);
     published.is_published = true;
     if (error == NULL) error = journal_append_final(journal, &published);
+    free(upstream);
     free(answers);
     free(output);
     free(errors);

@@ -283,6 +283,9 @@ struct runtime_options job_spec_runtime(const struct job_spec *spec)
                 .n_headers = spec->headers.n,
                 .ca_file = spec->ca_file,
                 .is_insecure = spec->is_insecure,
+                .is_batch = spec->via == VIA_BATCH,
+                .deadline_ms = spec->deadline_ms,
+                .state_beside = spec->to_stdout ? NULL : spec->output,
             },
         .llama =
             {

@@ -14,6 +14,7 @@ struct string_list {
 };
 
 enum dedup { DEDUP_AUTO, DEDUP_ON, DEDUP_OFF };
+enum order { ORDER_AUTO, ORDER_INPUT, ORDER_PREFIX };
 enum via { VIA_LIVE, VIA_BATCH };
 enum tune { TUNE_AUTO, TUNE_ALWAYS, TUNE_OFF };
 
@@ -73,6 +74,7 @@ struct job_spec {
     int64_t instances;  /* 0: auto */
     int64_t threads;    /* 0: auto */
     int tune;           /* enum tune */
+    int order;          /* enum order */
     int64_t memory_bytes;
     int64_t checkpoint_ms;
     char *max_errors;

@@ -67,10 +67,14 @@ void job_summary_json(const struct job_summary *summary, struct buffer *out)
     buffer_printf(out, ",\"tuning_s\":%.3f,\"host_restarts\":%d,\"model_busy_share\":%.3f",
                   summary->tuning_s, summary->restarts, summary->model_busy_share);
     buffer_printf(out,
-                  ",\"run_rows\":%" PRIu64 ",\"tokens\":%" PRIu64 ",\"padded_tokens\":%" PRIu64,
-                  summary->run_rows, summary->tokens, summary->padded_tokens);
+                  ",\"requests_under_way\":%.2f,\"run_rows\":%" PRIu64 ",\"tokens\":%" PRIu64
+                  ",\"padded_tokens\":%" PRIu64,
+                  summary->requests_under_way, summary->run_rows, summary->tokens,
+                  summary->padded_tokens);
     buffer_printf(out, ",\"peak_memory_bytes\":%" PRIu64 ",\"peak_host_memory_bytes\":%" PRIu64,
                   summary->peak_memory_bytes, summary->peak_host_memory_bytes);
+    buffer_printf(out, ",\"prompt_bytes\":%" PRIu64 ",\"prompt_bytes_shared\":%" PRIu64,
+                  summary->prompt_bytes, summary->prompt_bytes_shared);
     json_tokens(&counts->tokens, out);
     json_cost(&summary->cost, out);
     json_text(out, "precision", summary->precision);
@@ -171,10 +175,29 @@ static void text_savings(const struct job_summary *summary, struct buffer *out)
         buffer_printf(out, " answers, about %.3g USD of tokens\n", summary->cost.saved_usd);
     }
     text_padding(summary->tokens, summary->padded_tokens, out);
+    if (summary->prompt_bytes > 0)
+        buffer_printf(out,
+                      "prefixes     %.0f%% of prompt bytes are shared with the request before\n",
+                      100 * (double)summary->prompt_bytes_shared / (double)summary->prompt_bytes);
+}
+
+/* Nothing of a server's is known but how it was asked. */
+static void text_server(const struct job_summary *summary, struct buffer *out)
+{
+    buffer_printf(out, "model        %s, ", summary->runtime);
+    if (summary->batch > 1) buffer_printf(out, "up to %u records a request, ", summary->batch);
+    buffer_printf(out, "%.1f requests under way on average\nmemory       ",
+                  summary->requests_under_way);
+    megabytes(out, summary->peak_memory_bytes);
+    buffer_text(out, " engine, at most\n");
 }
 
 static void text_model(const struct job_summary *summary, struct buffer *out)
 {
+    if (summary->requests_under_way > 0) {
+        text_server(summary, out);
+        return;
+    }
     buffer_printf(out, "model        %s, ", summary->runtime);
     if (summary->tokens_max > 0)
         buffer_printf(out, "calls of up to %u tokens", summary->tokens_max);
@@ -213,15 +236,19 @@ void job_forecast_json(const struct job_forecast *forecast, struct buffer *out)
     buffer_printf(out,
                   "{\"records\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"reused\":%" PRIu64
                   ",\"cached\":%" PRIu64 ",\"run_rows\":%" PRIu64 ",\"calls\":%" PRIu64
-                  ",\"tokens\":%" PRIu64 ",\"padded_tokens\":%" PRIu64
-                  ",\"instances\":%d,\"model_s\":%.3f,\"wall_s\":%.3f",
+                  ",\"tokens\":%" PRIu64 ",\"padded_tokens\":%" PRIu64 ",\"instances\":%d",
                   forecast->records, forecast->failed, forecast->reused, forecast->cached,
                   forecast->run_rows, forecast->calls, forecast->tokens, forecast->padded_tokens,
-                  forecast->instances, forecast->model_s, forecast->wall_s);
+                  forecast->instances);
+    if (forecast->is_timed)
+        buffer_printf(out, ",\"model_s\":%.3f,\"wall_s\":%.3f", forecast->model_s,
+                      forecast->wall_s);
+    else
+        buffer_text(out, ",\"model_s\":null,\"wall_s\":null");
     json_text(out, "precision", forecast->precision);
     buffer_text(out, ",\"deviation\":");
     deviation_json(&forecast->deviation, out);
-    if (forecast->tokens_in > 0) buffer_printf(out, ",\"tokens_in\":%.0f", forecast->tokens_in);
+    if (forecast->tokens_in > 0) buffer_printf(out, ",\"tokens_in\":%" PRIu64, forecast->tokens_in);
     json_cost(&forecast->cost, out);
     buffer_text(out, "}\n");
 }
@@ -229,10 +256,11 @@ void job_forecast_json(const struct job_forecast *forecast, struct buffer *out)
 static void text_forecast_cost(const struct job_forecast *forecast, struct buffer *out)
 {
     if (forecast->tokens_in > 0)
-        buffer_printf(out, "tokens       about %.3g in, by the bytes; out is not known\n",
+        buffer_printf(out, "tokens       about %" PRIu64 " in, by the bytes; out is not known\n",
                       forecast->tokens_in);
     bool is_by_token = forecast->tokens_in > 0 && forecast->cost.price_usd_out > 0;
-    text_cost(is_by_token ? "at least about " : "about ", &forecast->cost, forecast->tokens_in > 0,
+    bool is_part = is_by_token || (!forecast->is_timed && forecast->cost.price_usd_hour > 0);
+    text_cost(is_part ? "at least about " : "about ", &forecast->cost, forecast->tokens_in > 0,
               out);
 }
 
@@ -245,8 +273,11 @@ void job_forecast_text(const struct job_forecast *forecast, struct buffer *out)
                   forecast->records, forecast->failed, forecast->reused, forecast->cached,
                   forecast->run_rows, forecast->calls);
     text_padding(forecast->tokens, forecast->padded_tokens, out);
-    buffer_printf(out, "time         about %.3g s, with %d model process%s at once\n",
-                  forecast->wall_s, forecast->instances, forecast->instances == 1 ? "" : "es");
+    if (forecast->is_timed)
+        buffer_printf(out, "time         about %.3g s, with %d model process%s at once\n",
+                      forecast->wall_s, forecast->instances, forecast->instances == 1 ? "" : "es");
+    else
+        buffer_text(out, "time         not known, as no request was made\n");
     deviation_text(&forecast->deviation, forecast->precision, out);
     text_forecast_cost(forecast, out);
 }

@@ -12,7 +12,8 @@
 #define GAIN_SHARE 0.4
 #define GAIN_MIN 1.03 /* a smaller one is noise */
 #define STALE_MAX 2U
-#define HOLD_INTERVALS 20U
+#define HOLD_FIRST 2U
+#define HOLD_MAX 20U
 /* What was measured before counts a little less each interval, so that a slower server is noticed. */
 #define FORGET 0.98
 
@@ -22,6 +23,7 @@ void inflight_start(struct inflight *climb, uint32_t limit_max)
         .limit = MIN(START, limit_max),
         .limit_max = limit_max,
         .is_doubling = true,
+        .hold = HOLD_FIRST,
         .started_s = -1,
         .cut_s = -1,
     };
@@ -37,7 +39,7 @@ static void begin_interval(struct inflight *climb, double now_s)
 
 static void grow(struct inflight *climb)
 {
-    uint32_t step = climb->is_doubling ? climb->limit : MAX(climb->limit / 8, 1U);
+    uint32_t step = climb->is_doubling ? climb->limit : MAX(climb->limit / 4, 1U);
     climb->limit = MIN(climb->limit + step, climb->limit_max);
 }
 
@@ -51,7 +53,8 @@ static void stay(struct inflight *climb)
     climb->is_doubling = false;
     climb->stale = 0;
     climb->limit = climb->best_limit;
-    climb->held = HOLD_INTERVALS;
+    climb->held = climb->hold;
+    climb->hold = MIN(2 * climb->hold, HOLD_MAX);
 }
 
 static void judge(struct inflight *climb, double rate)
@@ -65,21 +68,36 @@ static void judge(struct inflight *climb, double rate)
         climb->best_rate = rate;
         climb->best_limit = climb->limit;
         climb->stale = 0;
+        climb->hold = HOLD_FIRST;
         grow(climb);
     } else {
         stay(climb);
     }
 }
 
+/* A burst of refusals leaves a limit far below what the server takes at other times. Back to half of
+ * what was refused first, twice as many with each round of answers; true: still on the way. */
+static bool regain(struct inflight *climb)
+{
+    if (climb->limit >= climb->regained) return false;
+    if (climb->calm % climb->limit != 0) return true;
+    climb->limit = MIN(2 * climb->limit, climb->regained);
+    climb->best_limit = climb->limit;
+    climb->calm = 0;
+    return climb->limit < climb->regained;
+}
+
 void inflight_answer(struct inflight *climb, double now_s, double units, uint32_t n_under_way)
 {
+    climb->calm++;
+    if (regain(climb)) return;
     if (climb->started_s < 0) {
         begin_interval(climb, now_s);
         return; /* when it began is not known */
     }
     climb->units += units;
     climb->answers++;
-    climb->unfilled += n_under_way < climb->limit;
+    climb->unfilled += n_under_way < climb->limit - climb->limit / 4;
     double span_s = now_s - climb->started_s;
     if (climb->answers < MAX(2 * climb->limit, ANSWERS_MIN) || span_s < INTERVAL_MIN_S) return;
     /* Where there is too little work to fill the limit, a rate says nothing about it. */
@@ -92,11 +110,15 @@ void inflight_congested(struct inflight *climb, double now_s, double request_s)
 {
     if (climb->cut_s >= 0 && now_s - request_s < climb->cut_s) return;
     climb->cut_s = now_s;
+    /* without a round of answers since the cut before, it is the same burst still */
+    bool is_new = climb->regained == 0 || climb->calm >= climb->limit;
     climb->limit = MAX(climb->limit / 2, 1U);
+    if (is_new) climb->regained = climb->limit;
+    climb->calm = 0;
     climb->best_limit = climb->limit;
     climb->best_rate = 0;
     climb->is_doubling = false;
     climb->stale = 0;
-    climb->held = HOLD_INTERVALS / 4;
+    climb->held = HOLD_MAX / 4;
     climb->started_s = -1;
 }

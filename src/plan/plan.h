@@ -9,7 +9,8 @@
 #define TIDEMILL_PLAN_PLAN_H
 
 #include "base/base.h"
-#include "plan/prefix.h" /* an order of prompts in which shared prefixes are neighbours */
+#include "plan/prefix.h"   /* an order of prompts in which shared prefixes are neighbours */
+#include "plan/upstream.h" /* how hard a server may be driven */
 
 struct plan_row {
     uint32_t index;  /* of the record in its chunk */

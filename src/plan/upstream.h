@@ -9,23 +9,28 @@
 /* --- requests under way (inflight.c) ------------------------------------------------------------- */
 
 /* A climb on throughput: doubling while that pays, then by steps; back to the best when it does not;
- * half at once when the server says that it is too much. Later it tries again, as servers change. */
+ * half at once when the server says that it is too much, and soon back to the half of where a burst of
+ * that began. Later it tries again, as servers change. */
 struct inflight {
     uint32_t limit; /* requests that may be under way now, >= 1 */
     uint32_t limit_max;
     bool is_doubling;
     uint32_t stale, held; /* intervals without gain; intervals to stay where it is */
-    double best_rate;     /* units/s; 0: none measured */
+    uint32_t hold; /* for how many it stays next time: twice as many each time that gains nothing */
+    double best_rate; /* units/s; 0: none measured */
     uint32_t best_limit;
     double started_s; /* of the interval; negative: none */
     double units;
     uint32_t answers;
-    uint32_t unfilled; /* answers that found fewer requests under way than the limit */
+    uint32_t unfilled; /* answers that found far fewer requests under way than the limit */
     double cut_s;      /* of the last cut; negative: none */
+    uint32_t regained; /* what a burst of cuts began with, halved; 0: no cut yet */
+    uint32_t calm;     /* answers since the last cut or doubling */
 };
 
 void inflight_start(struct inflight *climb, uint32_t limit_max);
-/* An answer came, worth `units` (1, or its tokens), while `n_under_way` requests were, itself counted.
+/* An answer came, worth `units` (1, or its tokens), while `n_under_way` requests were, itself counted and
+ * those that came together with it.
  * `units` must be of one kind through a job. */
 void inflight_answer(struct inflight *climb, double now_s, double units, uint32_t n_under_way);
 /* The server said that it is too much (429, 503), or a request took too long; `request_s` is how long

@@ -13,6 +13,8 @@ void answer_begin(struct answer *answer, unsigned char *base, size_t capacity)
     answer->used = 0;
     answer->n_values = 0;
     answer->usage = (struct token_usage){0};
+    answer->outside_cpu_s = 0;
+    answer->outside_memory_bytes = 0;
 }
 
 tidemill_error *answer_place(struct answer *answer, size_t bytes, unsigned char **ret)

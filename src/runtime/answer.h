@@ -17,6 +17,8 @@ struct answer {
     struct wire_value *values;
     size_t n_values, values_capacity;
     struct token_usage usage; /* what the model says the call took */
+    double outside_cpu_s;     /* of a model's own processes: for the call; their memory now */
+    uint64_t outside_memory_bytes;
 };
 
 void answer_begin(struct answer *answer, unsigned char *base, size_t capacity);

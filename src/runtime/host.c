@@ -104,6 +104,7 @@ static const struct model_impl *impl_of(enum model_kind kind)
 {
     switch (kind) {
     case MODEL_ECHO: return &model_echo;
+    case MODEL_EXEC: return &model_exec;
     case MODEL_LLAMA: return &model_llama;
     case MODEL_ONNX: return &model_onnx;
     default: return NULL;
@@ -214,6 +215,8 @@ static tidemill_error *run_work(struct host *host, const struct wire_work *work,
         host->model->impl->run(host->model, inputs, work->n_rows, &host->answer);
     reply->run_ns = clock_now_ns() - start_ns;
     reply->usage = host->answer.usage;
+    reply->outside_cpu_s = host->answer.outside_cpu_s;
+    reply->outside_memory_bytes = host->answer.outside_memory_bytes;
     return error != NULL ? error : finish_answer(&host->answer, reply);
 }
 
@@ -238,8 +241,9 @@ static struct wire_reply make_reply(const struct wire_work *work)
 static bool send_reply(const struct host *host, struct wire_reply *reply, tidemill_error *error)
 {
     if (error != NULL) {
-        bool is_too_large = error_code_of(error) == ERROR_OUTPUT_TOO_LARGE;
-        reply->code = is_too_large ? ERROR_OUTPUT_TOO_LARGE : ERROR_MODEL_ERROR;
+        enum error_code code = error_code_of(error);
+        bool is_known = code == ERROR_OUTPUT_TOO_LARGE || code == ERROR_HOST_CRASHED;
+        reply->code = is_known ? code : ERROR_MODEL_ERROR;
         snprintf(reply->message, sizeof reply->message, "%s", error_message(error));
         error_free(error);
     }

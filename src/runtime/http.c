@@ -5,12 +5,12 @@
 #include "runtime/model.h"
 
 #include <math.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #define BACKOFF_MS 500
-#define METADATA_TIMEOUT_MS 10000
+#define FILES_OTHER 128 /* that the job itself has open, at most */
 
 static struct http *http_of(struct runtime *runtime)
 {
@@ -52,69 +52,6 @@ static tidemill_error *parse_addresses(struct http *http, const char *model,
         p = comma == NULL ? NULL : comma + 1;
     }
     return NULL;
-}
-
-/* One GET, waited for; *ret_code and the outcome as of http_outcome_of. */
-static tidemill_error *get(struct http *http, const char *url, int wake_fd,
-                           struct http_response *response, enum http_outcome *ret_outcome,
-                           char message[512])
-{
-    CURL *handle = curl_easy_init();
-    struct http_request request = {.method = "GET", .url = url, .timeout_ms = METADATA_TIMEOUT_MS};
-    if (handle == NULL || !http_handle_prepare(handle, http->common, &request, response) ||
-        curl_multi_add_handle(http->multi, handle) != CURLM_OK) {
-        curl_easy_cleanup(handle);
-        return error_memory();
-    }
-    int n_running = 1, n_left;
-    struct curl_waitfd wake = {.fd = wake_fd, .events = CURL_WAIT_POLLIN};
-    CURLMsg *ended = NULL;
-    while (ended == NULL && wake.revents == 0) {
-        curl_multi_perform(http->multi, &n_running);
-        ended = curl_multi_info_read(http->multi, &n_left);
-        if (ended == NULL) curl_multi_poll(http->multi, &wake, wake_fd > 0 ? 1 : 0, 1000, NULL);
-    }
-    if (ended != NULL)
-        *ret_outcome = http_outcome_of(handle, ended->data.result, response, message);
-    curl_multi_remove_handle(http->multi, handle);
-    curl_easy_cleanup(handle);
-    return ended != NULL ? NULL : error_new(ERROR_INTERRUPTED, "stopped while asking %s", url);
-}
-
-static tidemill_error *wait_for(double seconds, int wake_fd)
-{
-    struct pollfd item = {.fd = wake_fd, .events = POLLIN};
-    if (poll(&item, wake_fd > 0 ? 1 : 0, (int)(seconds * 1e3)) <= 0) return NULL;
-    return error_new(ERROR_INTERRUPTED, "stopped while waiting for the server");
-}
-
-/* What the model takes and gives; a server that is not up yet is waited for. */
-static tidemill_error *fetch_metadata(struct http *http, struct http_upstream *upstream,
-                                      int wake_fd)
-{
-    char url[4096], message[512];
-    struct http_response response = {0};
-    enum http_outcome outcome = HTTP_UNREACHABLE;
-    tidemill_error *error = NULL;
-    double begun_s = clock_now_s();
-    snprintf(url, sizeof url, "%s%s", upstream->target.origin, upstream->target.metadata_path);
-    for (uint32_t tries = 0; error == NULL; tries++) {
-        error = get(http, url, wake_fd, &response, &outcome, message);
-        bool is_over = http->patience_s > 0 && clock_now_s() - begun_s > http->patience_s;
-        bool may_pass = outcome == HTTP_UNREACHABLE || outcome == HTTP_FAILED ||
-                        outcome == HTTP_BUSY || outcome == HTTP_TIMED_OUT;
-        if (error != NULL || !may_pass || is_over) break;
-        if (tries == 0) log_event(LOG_WARNING, "%s: %s; waiting for it", url, message);
-        error = wait_for(0.1 + backoff_s(http->backoff_base_s, 10, tries, &http->random_state),
-                         wake_fd);
-    }
-    struct slice body = {response.body.data, response.body.size};
-    if (error == NULL && outcome != HTTP_ANSWERED)
-        error = error_new(ERROR_UNREACHABLE, "%s: %s", url, message);
-    if (error == NULL)
-        error = error_context(http_target_take_metadata(&upstream->target, body), "%s", url);
-    http_response_free(&response);
-    return error;
 }
 
 /* Two inputs: what is asked, and, where servers have several routes, which of them. */
@@ -160,11 +97,28 @@ static tidemill_error *make_calls(struct http *http, uint32_t n)
     return NULL;
 }
 
+/* A socket a request; without one libcurl says that the server is not there. Raises the limit on open
+ * files as far as that needs and may be, and returns how many requests it is enough for. */
+static uint32_t fit_into_open_files(uint32_t n)
+{
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)n + FILES_OTHER;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return n;
+    limit.rlim_cur = MIN(wanted, limit.rlim_max);
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur == wanted) return n;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    uint32_t fits = (uint32_t)MAX(limit.rlim_cur / 2, (rlim_t)1);
+    if (limit.rlim_cur > 2 * FILES_OTHER) fits = (uint32_t)(limit.rlim_cur - FILES_OTHER);
+    log_event(LOG_WARNING, "--max-inflight is %u: the limit on open files (ulimit -n) is %llu",
+              fits, (unsigned long long)limit.rlim_cur);
+    return fits;
+}
+
 static tidemill_error *open_http(struct http *http, const struct runtime_options *options)
 {
     const struct http_options *own = &options->http;
     double now_s = clock_now_s();
-    TRY(make_calls(http, (uint32_t)MAX(own->inflight_max, 1)));
+    TRY(make_calls(http, fit_into_open_files((uint32_t)MAX(own->inflight_max, 1))));
     TRY(parse_addresses(http, options->model, own->protocol));
     TRY(http_common_new(own, &http->common));
     http->multi = curl_multi_init();
@@ -181,9 +135,8 @@ static tidemill_error *open_http(struct http *http, const struct runtime_options
     rate_start(&http->requests, (double)own->requests_minute, now_s);
     rate_start(&http->tokens, (double)own->tokens_minute, now_s);
     retry_budget_start(&http->budget, now_s);
-    for (size_t i = 0; i < http->n_upstreams; i++)
-        if (http->upstreams[i].target.metadata_path != NULL)
-            TRY(fetch_metadata(http, &http->upstreams[i], options->wake_fd));
+    TRY(http_fetch_metadata(http, options->wake_fd));
+    TRY(http_wait_open(http));
     TRY(make_signature(http));
     describe(http);
     return NULL;
@@ -196,6 +149,7 @@ static tidemill_error *http_open(const struct runtime_options *options,
     if (http == NULL) return error_memory();
     http->base.impl = &runtime_http;
     http->region = region;
+    http->epoll_fd = -1;
     tidemill_error *error = open_http(http, options);
     if (error != NULL)
         runtime_close(&http->base);
@@ -228,6 +182,7 @@ static void http_close(struct runtime *runtime)
     }
     for (size_t i = 0; i < http->n_upstreams; i++) http_target_free(&http->upstreams[i].target);
     curl_multi_cleanup(http->multi);
+    http_wait_close(http);
     http_common_free(http->common);
     model_signature_free(&http->base.signature);
     error_free(http->failure);
@@ -269,6 +224,7 @@ static void take_ended(struct http *http)
 {
     int n_left;
     CURLMsg *message;
+    http->n_before = (uint32_t)http->n_under_way;
     while ((message = curl_multi_info_read(http->multi, &n_left)) != NULL) {
         struct http_call *call = NULL;
         CURLcode code = message->data.result;
@@ -316,22 +272,18 @@ static tidemill_error *http_poll(struct runtime *runtime, int timeout_ms, int wa
     struct http *http = http_of(runtime);
     size_t capacity = http_capacity(runtime);
     double now_s = clock_now_s(), end_s = timeout_ms < 0 ? INFINITY : now_s + timeout_ms * 1e-3;
-    struct curl_waitfd wake = {.fd = wake_fd, .events = CURL_WAIT_POLLIN};
-    for (bool is_first = true;; is_first = false, now_s = clock_now_s()) {
-        int n_running;
+    for (bool is_first = true, is_woken = false;; is_first = false, now_s = clock_now_s()) {
         http_start_due(http, now_s);
-        curl_multi_perform(http->multi, &n_running);
+        http_attend_timers(http);
         take_ended(http);
         check_patience(http, now_s);
         *ret_n = deliver(http, done, done_capacity);
         if (*ret_n > 0) return NULL;
         if (http->failure != NULL) return copy_failure(http);
         bool has_room = http_capacity(runtime) > capacity;
-        if (!is_first && (wake.revents != 0 || has_room || now_s >= end_s)) return NULL;
-        wake.revents = 0;
+        if (!is_first && (is_woken || has_room || now_s >= end_s)) return NULL;
         http_start_due(http, clock_now_s());
-        curl_multi_poll(http->multi, &wake, wake_fd >= 0 ? 1 : 0, wait_ms(http, now_s, end_s),
-                        NULL);
+        is_woken = http_wait(http, wait_ms(http, now_s, end_s), wake_fd);
     }
 }
 

@@ -8,7 +8,7 @@
 #ifndef TIDEMILL_RUNTIME_HTTP_H
 #define TIDEMILL_RUNTIME_HTTP_H
 
-#include "plan/upstream.h"
+#include "plan/plan.h"
 #include "runtime/http_handle.h"
 #include "runtime/http_protocol.h"
 #include "runtime/impl.h"
@@ -36,6 +36,7 @@ struct http_call {
     struct http_upstream *upstream; /* while under way */
     uint32_t tries, busy_tries;     /* that were answered, or timed out; answered with "later" */
     bool is_retry;                  /* the budget for retries pays */
+    bool is_probe;                  /* asks a server that is down */
     double due_s, started_s, first_s;
     struct runtime_done done;
 };
@@ -49,6 +50,7 @@ struct http {
     struct runtime base;
     const struct shared_region *region;
     CURLM *multi;
+    int epoll_fd; /* the sockets of `multi`; -1: not made */
     struct http_common *common;
     struct http_upstream *upstreams;
     size_t n_upstreams;
@@ -56,6 +58,7 @@ struct http {
     size_t n_calls;
     struct http_list free, waiting, done;
     size_t n_under_way;
+    uint32_t n_before; /* under way before those ended that ended together */
     int timeout_ms, retries;
     double patience_s; /* 0: for ever */
     double backoff_base_s;
@@ -85,6 +88,19 @@ void http_upstream_unreachable(struct http *http, struct http_upstream *upstream
 /* It asked for a pause. retry_after_ms negative: it did not say how long. */
 void http_upstream_busy(struct http *http, struct http_upstream *upstream, double now_s,
                         int64_t retry_after_ms, uint32_t tries);
+
+/* http_metadata.c: from whichever server answers first, for all of them, as they serve one model. Waits
+ * with patience for one that is up. ERROR_UNREACHABLE, ERROR_MODEL_LOAD, ERROR_INTERRUPTED by wake_fd. */
+tidemill_error *http_fetch_metadata(struct http *http, int wake_fd);
+
+/* http_wait.c: once `multi` is there, and nothing is under way. */
+tidemill_error *http_wait_open(struct http *http);
+void http_wait_close(struct http *http); /* after `multi` */
+/* What is due by libcurl's clock: transfers that were added begin here. */
+void http_attend_timers(struct http *http);
+/* Until a socket is ready, which is attended to, or libcurl's clock, the time (ms, >= 0) or wake_fd (-1:
+ * none) end it. True: wake_fd did. */
+bool http_wait(struct http *http, int timeout_ms, int wake_fd);
 
 /* http_call.c */
 /* Fills the call from the work: path and body. Where a record cannot be asked for, call->done says so

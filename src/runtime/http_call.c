@@ -145,7 +145,8 @@ static bool start(struct http *http, struct http_call *call, struct http_upstrea
     call->started_s = now_s;
     if (call->first_s <= 0) call->first_s = now_s;
     upstream->n_under_way++;
-    upstream->is_probing = upstream->is_down;
+    call->is_probe = upstream->is_down;
+    if (call->is_probe) upstream->is_probing = true;
     http->n_under_way++;
     return true;
 }
@@ -288,7 +289,6 @@ static void tell_failure(struct http *http, struct http_call *call, double now_s
 
 static void take_answer(struct http *http, struct http_call *call, double now_s)
 {
-    uint32_t n_under_way = (uint32_t)http->n_under_way + 1;
     enum error_code code = read_answer(http, call, now_s);
     if (code == ERROR_MEMORY) {
         http_fail(http, error_memory());
@@ -300,7 +300,8 @@ static void take_answer(struct http *http, struct http_call *call, double now_s)
     } else {
         double tokens = (double)(call->done.usage.in + call->done.usage.out);
         http_upstream_answered(http, call->upstream, now_s);
-        inflight_answer(&http->climb, now_s, http->has_tokens ? tokens : call->n_rows, n_under_way);
+        inflight_answer(&http->climb, now_s, http->has_tokens ? tokens : call->n_rows,
+                        http->n_before);
         end(http, call, ERROR_OK);
     }
 }
@@ -318,7 +319,10 @@ static void take_outcome(struct http *http, struct http_call *call, enum http_ou
         http_upstream_answered(http, upstream, now_s);
         end(http, call, ERROR_UPSTREAM);
         return;
-    case HTTP_TOO_LARGE: end(http, call, ERROR_OUTPUT_TOO_LARGE); return;
+    case HTTP_TOO_LARGE:
+        http_upstream_answered(http, upstream, now_s);
+        end(http, call, ERROR_OUTPUT_TOO_LARGE);
+        return;
     case HTTP_BUSY:
         inflight_congested(&http->climb, now_s, under_way_s);
         http_upstream_answered(http, upstream, now_s);
@@ -357,7 +361,7 @@ void http_call_ended(struct http *http, struct http_call *call, CURLcode code, d
     curl_multi_remove_handle(http->multi, call->handle);
     http->n_under_way--;
     call->upstream->n_under_way--;
-    call->upstream->is_probing = false;
+    if (call->is_probe) call->upstream->is_probing = false;
     call->done.run_s = now_s - call->started_s;
     http->busy_s += call->done.run_s;
     take_outcome(http, call, outcome, now_s);

@@ -14,6 +14,8 @@
 #define SLOW_WINDOW_NS (60 * INT64_C(1000000000))
 #define SLOW_BYTES 1024
 
+#define KEY_PIECE_MIN 4 /* bytes of a key that are a secret */
+
 struct http_common {
     struct curl_slist *headers, *form_headers;
     struct buffer key; /* with a NUL; empty: none */
@@ -44,16 +46,33 @@ static bool append(struct curl_slist **list, const char *header)
     return longer != NULL;
 }
 
+static bool is_named(const char *header, const char *name)
+{
+    size_t size = strlen(name);
+    return strncasecmp(header, name, size) == 0 && header[size] == ':';
+}
+
+static bool has(const struct curl_slist *list, const char *name)
+{
+    for (; list != NULL; list = list->next)
+        if (is_named(list->data, name)) return true;
+    return false;
+}
+
 tidemill_error *http_common_add(struct http_common *common, const char *header)
 {
     const char *colon = strchr(header, ':');
     size_t name_size = colon == NULL ? 0 : (size_t)(colon - header);
-    if (name_size == 0 || strcspn(header, " \t") < name_size)
-        return error_new(ERROR_USAGE, "--header: '%.40s' is not NAME:VALUE", header);
+    if (name_size == 0 || strcspn(header, " \t") < name_size) /* not shown: it may hold a secret */
+        return error_new(ERROR_USAGE,
+                         "--header: NAME:VALUE is needed; the name has no blanks, and a "
+                         "colon follows it");
     if (strpbrk(header, "\r\n") != NULL)
         return error_new(ERROR_USAGE, "--header %.*s: a line's end in a header", (int)name_size,
                          header);
-    bool is_fine = append(&common->headers, header) && append(&common->form_headers, header);
+    /* a form's Content-Type names its boundary: that is libcurl's */
+    bool is_fine = append(&common->headers, header) &&
+                   (is_named(header, "Content-Type") || append(&common->form_headers, header));
     return is_fine ? NULL : error_memory();
 }
 
@@ -74,10 +93,8 @@ static tidemill_error *add_key(struct http_common *common, const char *name, con
 static void drop(struct curl_slist **list, const char *name)
 {
     struct curl_slist *kept = NULL;
-    size_t size = strlen(name);
     for (struct curl_slist *item = *list; item != NULL; item = item->next)
-        if (strncasecmp(item->data, name, size) != 0 || item->data[size] != ':')
-            append(&kept, item->data);
+        if (!is_named(item->data, name)) append(&kept, item->data);
     free_headers(*list);
     *list = kept;
 }
@@ -100,13 +117,15 @@ static tidemill_error *fill(struct http_common *common, const struct http_option
         buffer_append(&common->key, options->key, strlen(options->key) + 1);
     }
     if (common->key.is_failed) return error_memory();
-    bool is_fine = append(&common->headers, "Content-Type: application/json") &&
-                   append(&common->headers, "Expect:") && append(&common->form_headers, "Expect:");
-    if (!is_fine) return error_memory();
-    TRY(add_key(common, "Authorization", "Bearer "));
     for (size_t i = 0; i < options->n_headers; i++)
         TRY(http_common_add(common, options->headers[i]));
-    return NULL;
+    /* what the user says comes instead of ours */
+    bool is_fine = append(&common->headers, "Expect:") && append(&common->form_headers, "Expect:");
+    if (is_fine && !has(common->headers, "Content-Type"))
+        is_fine = append(&common->headers, "Content-Type: application/json");
+    if (!is_fine) return error_memory();
+    return has(common->headers, "Authorization") ? NULL
+                                                 : add_key(common, "Authorization", "Bearer ");
 }
 
 tidemill_error *http_common_new(const struct http_options *options, struct http_common **ret)
@@ -127,6 +146,13 @@ void http_common_redact(const struct http_common *common, char *text)
     char *found = common->key.size > 1 ? strstr(text, common->key.data) : NULL;
     for (; found != NULL; found = strstr(found, common->key.data))
         memset(found, '*', common->key.size - 1);
+    /* texts are cut to fit, perhaps in the middle of a key */
+    size_t size = strlen(text);
+    for (size_t n = MIN(common->key.size, size); n >= KEY_PIECE_MIN; n--) {
+        if (memcmp(text + size - n, common->key.data, n) != 0) continue;
+        memset(text + size - n, '*', n);
+        return;
+    }
 }
 
 void http_common_free(struct http_common *common)
@@ -266,7 +292,8 @@ bool http_handle_prepare(CURL *handle, const struct http_common *common,
     if (common->ca_file != NULL)
         is_fine &= curl_easy_setopt(handle, CURLOPT_CAINFO, common->ca_file) == CURLE_OK;
     curl_easy_setopt(handle, CURLOPT_USERAGENT, "tidemill/" TIDEMILL_VERSION);
-    curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L); /* other threads run */
+    curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);      /* other threads run */
+    curl_easy_setopt(handle, CURLOPT_TCP_KEEPALIVE, 1L); /* one that lost its power says nothing */
     curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
     curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
     if (response->sink == NULL) /* what says that it is too large need not be read */
@@ -275,6 +302,11 @@ bool http_handle_prepare(CURL *handle, const struct http_common *common,
     curl_easy_setopt(handle, CURLOPT_WRITEDATA, response);
     curl_easy_setopt(handle, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(handle, CURLOPT_HEADERDATA, response);
+    curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, response->error);
+    /* never too slow for libcurl, but it looks once a second: else watch_rate is not asked when nothing
+     * comes */
+    curl_easy_setopt(handle, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(handle, CURLOPT_LOW_SPEED_TIME, 1000000L);
     curl_easy_setopt(handle, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, watch_rate);
     curl_easy_setopt(handle, CURLOPT_XFERINFODATA, response);
@@ -284,13 +316,12 @@ bool http_handle_prepare(CURL *handle, const struct http_common *common,
 
 /* --- what became of it ------------------------------------------------------------------------------- */
 
-/* Whether the request was sent, so that the server is there. A connection that was kept has no
- * connect time of its own. */
+/* Whether a request went out. Times of connecting do not tell: they are 0 on a connection used again. */
 static bool is_sent(CURL *handle)
 {
-    curl_off_t start_us = 0;
-    curl_easy_getinfo(handle, CURLINFO_PRETRANSFER_TIME_T, &start_us);
-    return start_us > 0;
+    long bytes = 0;
+    curl_easy_getinfo(handle, CURLINFO_REQUEST_SIZE, &bytes);
+    return bytes > 0;
 }
 
 static enum http_outcome outcome_of_code(CURL *handle, CURLcode code,
@@ -324,18 +355,46 @@ static enum http_outcome outcome_of_status(long status)
     return status == 501 || status == 505 ? HTTP_REFUSED : HTTP_FAILED;
 }
 
-static void describe_code(CURLcode code, const struct http_response *response, char message[512])
+static const char *advice_for(CURLcode code)
 {
-    const char *advice = code == CURLE_PEER_FAILED_VERIFICATION
-                             ? "; --ca-file names certificates to trust"
-                         : code == CURLE_UNSUPPORTED_PROTOCOL ? ": the answer is no HTTP"
-                                                              : "";
+    switch (code) {
+    case CURLE_PEER_FAILED_VERIFICATION: return "; --ca-file names certificates to trust";
+    case CURLE_SSL_CACERT_BADFILE: return "; is --ca-file right?";
+    case CURLE_SSL_CONNECT_ERROR: return "; does it speak https?";
+    case CURLE_UNSUPPORTED_PROTOCOL: return "; the answer is no HTTP";
+    default: return "";
+    }
+}
+
+static void describe_code(CURL *handle, CURLcode code, const struct http_response *response,
+                          char message[512])
+{
+    const char *text = response->error[0] != '\0' ? response->error : curl_easy_strerror(code);
     if (response->is_too_large || code == CURLE_FILESIZE_EXCEEDED)
         snprintf(message, 512, "the answer is larger than %zu MiB", HTTP_ANSWER_BYTES_MAX >> 20);
     else if (response->is_too_slow)
         snprintf(message, 512, "the answer came too slowly: %zu bytes so far", response->bytes);
+    else if (code == CURLE_OPERATION_TIMEDOUT && is_sent(handle))
+        snprintf(message, 512, "no whole answer in time (--timeout), %zu bytes of it",
+                 response->bytes);
     else
-        snprintf(message, 512, "%s%s", curl_easy_strerror(code), advice);
+        snprintf(message, 512, "%s%s", text, advice_for(code));
+}
+
+/* Where a redirect leads, without what may hold tokens. */
+static void describe_redirect(const struct http_response *response, char *text, size_t size)
+{
+    static const CURLUPart secret[] = {CURLUPART_USER,  CURLUPART_PASSWORD, CURLUPART_PATH,
+                                       CURLUPART_QUERY, CURLUPART_FRAGMENT, CURLUPART_OPTIONS};
+    CURLU *parts = curl_url();
+    char *place = NULL;
+    if (parts != NULL && curl_url_set(parts, CURLUPART_URL, response->location, 0) == CURLUE_OK) {
+        for (size_t i = 0; i < COUNT_OF(secret); i++) curl_url_set(parts, secret[i], NULL, 0);
+        curl_url_get(parts, CURLUPART_URL, &place, 0);
+    }
+    snprintf(text, size, "; it leads to %.200s", place == NULL ? "another path" : place);
+    curl_free(place);
+    curl_url_cleanup(parts);
 }
 
 static void describe_status(const struct http_response *response, enum http_outcome outcome,
@@ -345,8 +404,7 @@ static void describe_status(const struct http_response *response, enum http_outc
     http_error_text((int)response->status, body, message);
     size_t size = strlen(message);
     if (response->status >= 300 && response->status < 400)
-        snprintf(message + size, 512 - size,
-                 "; it points to %.200s, and redirects are not followed", response->location);
+        describe_redirect(response, message + size, 512 - size);
     else if (outcome == HTTP_HOPELESS)
         snprintf(message + size, 512 - size, "; is the key right (--api-key-env)?");
 }
@@ -356,7 +414,7 @@ enum http_outcome http_outcome_of(CURL *handle, CURLcode code, const struct http
 {
     message[0] = '\0';
     if (code != CURLE_OK) {
-        describe_code(code, response, message);
+        describe_code(handle, code, response, message);
         return outcome_of_code(handle, code, response);
     }
     enum http_outcome outcome = outcome_of_status(response->status);

@@ -4,8 +4,10 @@
  *
  * Source: kserve/open-inference-protocol, specification/protocol/inference_rest.md. Tensors travel as
  * JSON, row-major, flat; a server may answer flat or nested. */
+#include "format/number.h"
 #include "runtime/http_dialects.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 struct kserve_tensor {
@@ -23,20 +25,21 @@ struct kserve_model {
 static const struct datatype {
     const char *name;
     enum { ELEMENT_BOOL, ELEMENT_UNSIGNED, ELEMENT_INTEGER, ELEMENT_REAL, ELEMENT_TEXT } element;
+    int bits; /* of a number */
     const char *wanted;
 } datatypes[] = {
-    {"BOOL", ELEMENT_BOOL, "true or false"},
-    {"UINT8", ELEMENT_UNSIGNED, "a whole number from 0"},
-    {"UINT16", ELEMENT_UNSIGNED, "a whole number from 0"},
-    {"UINT32", ELEMENT_UNSIGNED, "a whole number from 0"},
-    {"UINT64", ELEMENT_UNSIGNED, "a whole number from 0"},
-    {"INT8", ELEMENT_INTEGER, "a whole number"},
-    {"INT16", ELEMENT_INTEGER, "a whole number"},
-    {"INT32", ELEMENT_INTEGER, "a whole number"},
-    {"INT64", ELEMENT_INTEGER, "a whole number"},
-    {"FP32", ELEMENT_REAL, "a number"},
-    {"FP64", ELEMENT_REAL, "a number"},
-    {"BYTES", ELEMENT_TEXT, "a string"},
+    {"BOOL", ELEMENT_BOOL, 0, "true or false"},
+    {"UINT8", ELEMENT_UNSIGNED, 8, "a whole number from 0"},
+    {"UINT16", ELEMENT_UNSIGNED, 16, "a whole number from 0"},
+    {"UINT32", ELEMENT_UNSIGNED, 32, "a whole number from 0"},
+    {"UINT64", ELEMENT_UNSIGNED, 64, "a whole number from 0"},
+    {"INT8", ELEMENT_INTEGER, 8, "a whole number"},
+    {"INT16", ELEMENT_INTEGER, 16, "a whole number"},
+    {"INT32", ELEMENT_INTEGER, 32, "a whole number"},
+    {"INT64", ELEMENT_INTEGER, 64, "a whole number"},
+    {"FP32", ELEMENT_REAL, 32, "a number"},
+    {"FP64", ELEMENT_REAL, 64, "a number"},
+    {"BYTES", ELEMENT_TEXT, 0, "a string"},
 };
 
 static const struct datatype *find_datatype(const char *name)
@@ -218,6 +221,25 @@ static bool is_element(const struct datatype *datatype, yyjson_val *value)
     return datatype->element == ELEMENT_INTEGER || text[0] != '-';
 }
 
+/* Servers cut what does not fit, and say nothing: 300 becomes 44 as INT8, 1e39 infinity as FP32. */
+static bool is_in_range(const struct datatype *datatype, yyjson_val *value)
+{
+    struct number number;
+    uint64_t magnitude;
+    const char *text = yyjson_get_raw(value), *end;
+    if (text == NULL) return true;
+    end = text + yyjson_get_len(value);
+    if (number_scan(text, end, &number) != end) return false;
+    if (datatype->element == ELEMENT_REAL) {
+        double real = number_to_double(&number, text, end);
+        return datatype->bits == 32 ? isfinite((float)real) : isfinite(real);
+    }
+    if (number_to_integer(&number, &magnitude) != ERROR_OK) return false;
+    int bits = datatype->bits - (datatype->element == ELEMENT_INTEGER ? 1 : 0);
+    uint64_t max = UINT64_MAX >> (64 - bits);
+    return magnitude <= max || (number.is_negative && magnitude == max + 1);
+}
+
 static bool fits(const struct shape *declared, const struct shape *shape, int32_t first)
 {
     if (declared->rank < 0) return true;
@@ -274,6 +296,12 @@ static enum error_code put_elements(struct stacking *s, yyjson_val *value, bool 
             http_say(s->message, "input '%s': expected %s (%s), found %s", s->input->name,
                      datatype->wanted, datatype->name, http_json_kind(element));
             return ERROR_WRONG_TYPE;
+        }
+        if (!is_in_range(datatype, element)) {
+            http_say(s->message, "input '%s': %.*s does not fit %s", s->input->name,
+                     (int)MIN(yyjson_get_len(element), (size_t)40), yyjson_get_raw(element),
+                     datatype->name);
+            return ERROR_OUT_OF_RANGE;
         }
         if (!is_first) buffer_byte(s->out, ',');
         http_json_put_scalar(s->out, element);

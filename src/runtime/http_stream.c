@@ -17,6 +17,9 @@
 #define DEPTH_MAX 8      /* of what is laid over one another; deeper values are taken whole */
 #define NODES_MAX 16384u /* fields of one answer */
 #define INDEX_MAX 4096u
+/* Looking for fields, in all: under a second. What servers send needs a few million; one that is out
+ * to harm could keep the job busy for minutes with an answer that is not too large. */
+#define STEPS_MAX (UINT64_C(1) << 28)
 
 enum node_kind { NODE_NULL, NODE_TEXT, NODE_PLAIN, NODE_LIST, NODE_OBJECT, NODE_INDEXED };
 
@@ -34,6 +37,7 @@ struct joining {
     struct arena arena;
     struct node *last_made;
     size_t n_nodes;
+    uint64_t steps;
     struct node *root;
     struct buffer *out;
     char *message;
@@ -94,11 +98,19 @@ static struct node *add_node(struct joining *j, struct node **place)
     return node;
 }
 
+/* One more field was looked at whose name has so many bytes. */
+static bool can_step(struct joining *j, size_t name_size)
+{
+    j->steps += 1 + name_size / 16;
+    return j->steps <= STEPS_MAX || refuse(j, "has too many fields");
+}
+
 static struct node *member_of(struct joining *j, struct node *parent, yyjson_val *key)
 {
     struct slice name = {yyjson_get_str(key), yyjson_get_len(key)};
     struct node **place = &parent->first_child;
     for (; *place != NULL; place = &(*place)->next) {
+        if (!can_step(j, name.size)) return NULL;
         if ((*place)->name.size == name.size &&
             memcmp((*place)->name.data, name.data, name.size) == 0)
             return *place;
@@ -114,7 +126,10 @@ static struct node *member_of(struct joining *j, struct node *parent, yyjson_val
 static struct node *element_of(struct joining *j, struct node *list, uint64_t index)
 {
     struct node **place = &list->first_child;
-    while (*place != NULL && (*place)->index < index) place = &(*place)->next;
+    while (*place != NULL && (*place)->index < index) {
+        if (!can_step(j, 0)) return NULL;
+        place = &(*place)->next;
+    }
     if (*place != NULL && (*place)->index == index) return *place;
     struct node *node = add_node(j, place);
     if (node != NULL)

@@ -179,6 +179,14 @@ void http_target_free(struct http_target *target)
     *target = (struct http_target){0};
 }
 
+/* The size of a dot at `i`, "." or "%2E", which some servers and newer libcurls take for one; 0: none. */
+static size_t dot_at(struct slice url, size_t i)
+{
+    if (i < url.size && url.data[i] == '.') return 1;
+    bool is_escaped = url.size - MIN(i, url.size) >= 3 && strncasecmp(url.data + i, "%2e", 3) == 0;
+    return is_escaped ? 3 : 0;
+}
+
 static const char *path_problem(struct slice url)
 {
     if (url.size == 0 || url.data[0] != '/') return "does not begin with '/'";
@@ -188,7 +196,8 @@ static const char *path_problem(struct slice url)
         unsigned char c = (unsigned char)url.data[i];
         if (c <= ' ' || c >= 0x7f || c == '\\' || c == '#')
             return "has a character that must be written as %XX";
-        if (c == '.' && i + 1 < url.size && url.data[i + 1] == '.') return "has '..' in it";
+        size_t dot = dot_at(url, i);
+        if (dot > 0 && dot_at(url, i + dot) > 0) return "has '..' in it";
     }
     return NULL;
 }

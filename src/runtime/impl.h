@@ -30,5 +30,6 @@ struct runtime {
 
 extern const struct runtime_impl runtime_hosts; /* models in processes of their own */
 extern const struct runtime_impl runtime_http;  /* servers */
+extern const struct runtime_impl runtime_batch; /* servers' batch APIs */
 
 #endif

@@ -48,7 +48,8 @@ struct model_impl {
     const char *name;
     tidemill_error *(*open)(const struct model_options *options, struct model **ret);
     /* As many inputs as the signature has, of its types; shapes are the caller's business. An error
-     * means that the call failed: ERROR_OUTPUT_TOO_LARGE, or ERROR_MODEL_ERROR for all else. */
+     * means that the call failed: ERROR_OUTPUT_TOO_LARGE, ERROR_HOST_CRASHED when a
+     * process of the model's own died of it, or ERROR_MODEL_ERROR for all else. */
     tidemill_error *(*run)(struct model *model, const struct model_input *inputs, uint32_t n_rows,
                            struct answer *answer);
     /* A model that keeps many units at a time has these instead of `run`, and says in `units_max` how many
@@ -71,6 +72,7 @@ struct model {
 };
 
 extern const struct model_impl model_echo;  /* "echo", "echo:option=value,..." */
+extern const struct model_impl model_exec;  /* "exec:COMMAND" */
 extern const struct model_impl model_llama; /* a path that ends in .gguf */
 extern const struct model_impl model_onnx;  /* everything else: a path */
 
@@ -82,6 +84,9 @@ tidemill_error *model_check_file(const char *path);
  * number of them a call, else one. */
 tidemill_error *signature_make_json(struct model_signature *signature, const char *input,
                                     const char *output, bool is_batched);
+
+/* One more input of text that a record may lack, to a signature of signature_make_json. */
+tidemill_error *signature_add_optional(struct model_signature *signature, const char *name);
 
 /* Decides is_batched and batch_fixed from the declared shapes. ERROR_MODEL_LOAD when FIRST is asked
  * of a model whose shapes contradict it. */

@@ -203,6 +203,24 @@ static size_t find_unit(const struct hosts *hosts, const struct slot *slot, uint
     return slot->n_units;
 }
 
+/* What a model's own processes took. A host may lie: it is bounded by what is possible. */
+static void note_outside(struct hosts *hosts, struct slot *slot, const struct wire_reply *reply)
+{
+    if (reply->outside_cpu_s > 0 && reply->outside_cpu_s < 1e6)
+        hosts->ended_cpu_s += reply->outside_cpu_s;
+    slot->outside_memory_bytes = MIN(reply->outside_memory_bytes, (uint64_t)1 << 50);
+}
+
+/* A host that lost a process of its own is as bad as one that died itself. */
+static void count_inner_death(struct hosts *hosts, int deaths, const char *message)
+{
+    hosts->deaths_in_a_row = deaths;
+    if (deaths >= DEATHS_IN_A_ROW_MAX)
+        hosts_fail(hosts, error_new(ERROR_HOST_FAILED,
+                                    "%d deaths in a row without one answer; the last time: %s",
+                                    deaths, message));
+}
+
 static tidemill_error *take_reply(struct hosts *hosts, struct slot *slot, size_t size,
                                   int64_t now_ns)
 {
@@ -215,7 +233,7 @@ static tidemill_error *take_reply(struct hosts *hosts, struct slot *slot, size_t
         return error_new(ERROR_HOST_CRASHED, "the model process answered out of order");
     struct unit *unit = slot->units[place];
     if (reply.code != ERROR_OK && reply.code != ERROR_MODEL_ERROR &&
-        reply.code != ERROR_OUTPUT_TOO_LARGE)
+        reply.code != ERROR_OUTPUT_TOO_LARGE && reply.code != ERROR_HOST_CRASHED)
         return error_new(ERROR_HOST_CRASHED, "the model process answered an unknown code");
 
     struct runtime_done *done = &unit->done;
@@ -233,7 +251,11 @@ static tidemill_error *take_reply(struct hosts *hosts, struct slot *slot, size_t
     int64_t run_ns = MIN(MAX(reply.run_ns, INT64_C(0)), now_ns - unit->given_ns);
     done->run_s = (double)run_ns * 1e-9;
     hosts->busy_s += done->run_s;
+    note_outside(hosts, slot, &reply);
+    bool is_found = done->code != ERROR_HOST_CRASHED || unit->work.n_rows == 1;
+    int deaths = hosts->deaths_in_a_row + 1;
     finish_unit(hosts, slot, place, now_ns);
+    if (!is_found) count_inner_death(hosts, deaths, done->message);
     return NULL;
 }
 
@@ -310,5 +332,7 @@ void slot_sample_memory(struct hosts *hosts, const struct slot *slot, uint64_t *
     *ret_now = 0;
     if (slot->state == SLOT_NONE) return;
     process_memory(&slot->process, ret_now, &peak);
-    hosts->peak_memory_bytes = MAX(hosts->peak_memory_bytes, peak);
+    *ret_now += slot->outside_memory_bytes;
+    hosts->peak_memory_bytes =
+        MAX(hosts->peak_memory_bytes, MAX(peak + slot->outside_memory_bytes, *ret_now));
 }

@@ -22,6 +22,8 @@
 #include "runtime/process.h"
 #include "runtime/wire.h"
 
+#define DEATHS_IN_A_ROW_MAX 48
+
 enum slot_state { SLOT_NONE, SLOT_LOADING, SLOT_READY, SLOT_DYING };
 enum death_cause { DEATH_OWN, DEATH_TIMEOUT, DEATH_NONSENSE, DEATH_LOAD_FAILED };
 
@@ -48,6 +50,7 @@ struct slot {
     int64_t start_ns;    /* when it was, or is to be, started */
     int64_t deadline_ns; /* LOADING, READY: kill; DYING: give it up; 0: none */
     struct process process;
+    uint64_t outside_memory_bytes; /* of the model's own processes */
     struct shared_region board;
     struct unit **units; /* room for units_max; in the order of giving */
     size_t n_units;

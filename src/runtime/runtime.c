@@ -16,8 +16,9 @@ tidemill_error *runtime_open(const struct runtime_options *options,
                              const struct shared_region *region, struct runtime **ret)
 {
     *ret = NULL;
-    const struct runtime_impl *impl =
-        model_kind(options->model) == MODEL_HTTP ? &runtime_http : &runtime_hosts;
+    const struct runtime_impl *impl = &runtime_hosts;
+    if (model_kind(options->model) == MODEL_HTTP)
+        impl = options->http.is_batch ? &runtime_batch : &runtime_http;
     return impl->open(options, region, ret);
 }
 

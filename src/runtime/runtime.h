@@ -71,6 +71,10 @@ struct http_options {
     size_t n_headers;
     const char *ca_file; /* PEM certificates that are trusted; NULL: the system's */
     bool is_insecure;    /* certificates are not verified */
+    bool is_batch;       /* through the server's batch API */
+    int64_t deadline_ms; /* with is_batch: from now; what is left then is asked one by one. 0: none */
+    const char *state_beside; /* with is_batch: what must survive is kept in a file of this name and
+                                 ".upstream"; NULL: nothing is */
 };
 
 enum llama_task { TASK_AUTO, TASK_CHAT, TASK_COMPLETION, TASK_EMBEDDING, TASK_RERANK };

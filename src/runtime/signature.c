@@ -119,3 +119,21 @@ tidemill_error *signature_make_json(struct model_signature *signature, const cha
     signature->is_batched = is_batched;
     return NULL;
 }
+
+tidemill_error *signature_add_optional(struct model_signature *signature, const char *name)
+{
+    struct value_spec *spec;
+    TRY(make_json_spec(name, signature->is_batched, &spec));
+    struct value_spec *inputs =
+        realloc(signature->inputs, (signature->n_inputs + 1) * sizeof *inputs);
+    if (inputs != NULL) {
+        spec->is_json = false; /* plain text */
+        spec->is_optional = true;
+        inputs[signature->n_inputs++] = *spec;
+        signature->inputs = inputs;
+    } else {
+        free(spec->name);
+    }
+    free(spec);
+    return inputs == NULL ? error_memory() : NULL;
+}

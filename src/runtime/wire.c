@@ -274,8 +274,7 @@ tidemill_error *wire_read_ready(const void *message, size_t size, struct model_s
     return error_new(ERROR_MODEL_LOAD, "the model process describes a model that cannot be");
 }
 
-/* Bytes of the UTF-8 character at `text`, at most `left`; 0 when it is not one. */
-static size_t utf8_length(const unsigned char *text, size_t left)
+size_t wire_utf8_length(const unsigned char *text, size_t left)
 {
     static const struct {
         unsigned char first_min, first_max, second_min, second_max, length;
@@ -304,7 +303,7 @@ void wire_clean_text(char *text, size_t size)
     unsigned char *bytes = (unsigned char *)text;
     size_t length = strlen(text);
     for (size_t i = 0; i < length;) {
-        size_t step = utf8_length(bytes + i, length - i);
+        size_t step = wire_utf8_length(bytes + i, length - i);
         if (step == 0) bytes[i] = '?';
         if (bytes[i] < 0x20 || bytes[i] == 0x7f) bytes[i] = ' ';
         i += MAX(step, (size_t)1);

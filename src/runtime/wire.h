@@ -104,6 +104,8 @@ struct wire_reply {
     uint64_t table_offset; /* in the output area */
     int64_t run_ns;
     struct token_usage usage;
+    double outside_cpu_s; /* see struct answer */
+    uint64_t outside_memory_bytes;
     char message[512];
 };
 
@@ -141,6 +143,8 @@ tidemill_error *wire_read_values(const unsigned char *base, size_t capacity, uin
                                  uint32_t n_values, const struct model_signature *signature,
                                  struct value **ret);
 
+/* Bytes of the UTF-8 character at `text`, at most `left`; 0 when it is not one. */
+size_t wire_utf8_length(const unsigned char *text, size_t left);
 /* Makes text from a host fit for logs and JSON: a NUL at the end, UTF-8, no control characters. */
 void wire_clean_text(char *text, size_t size);
 

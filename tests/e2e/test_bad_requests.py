@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wrong requests: a one-line error that says what to do, the right exit status, no trace left."""
 
+import json
 import os
 
 import pytest
@@ -147,3 +148,13 @@ def test_inspect(digits, models):
     text = run("inspect", models / "two_in_two_out.onnx", check=0).out
     assert "int64 [batch, 2]" in text
     assert "none.onnx" in run("inspect", "none.onnx", check=3).err
+
+
+def test_inspect_says_json_where_it_is():
+    text = run("inspect", "echo:json=1", check=0).out
+    assert "record               JSON" in text and "float" not in text and "string" not in text
+    assert "--map record=FIELD" in text
+    sample = text.split("sample record: ")[1]
+    assert "record" in json.loads(sample)
+    text = run("inspect", "http://127.0.0.1:9/v1/embeddings", check=0).out # nobody is asked
+    assert 'sample record: {"id":1,"body":{"input":"a text"}}' in text

@@ -106,3 +106,15 @@ def test_records_that_do_not_fit(tmp_path):
     assert result.returncode in (2, 3) and "no record fits the model" in result.err
     empty = write_jsonl(tmp_path / "empty.jsonl", [])
     assert run("bench", DIGITS, "--input", empty).returncode in (2, 3)
+
+
+def test_requests_in_json_are_not_made_up(tmp_path):
+    assert "give some with --input" in run("bench", "echo:json=1", *QUICK, check=2).err
+    data = write_jsonl(tmp_path / "in.jsonl", [{"prompt": "x" * i} for i in range(300)])
+    found = measure("echo:json=1", "--input", data, "--batch-sizes", "1,8")
+    assert [p["batch"] for p in found["curves"][0]["points"]] == [1, 8]
+
+
+@pytest.mark.parametrize("model", ["http://127.0.0.1:9/v1", "some.gguf"])
+def test_what_tunes_itself_is_not_compared(model):
+    assert "time it with tidemill run" in run("bench", model, *QUICK, check=2).err

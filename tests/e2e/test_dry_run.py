@@ -5,6 +5,7 @@ import json
 
 import pytest
 from conftest import run, write_jsonl
+from upstream import Upstream
 
 
 def forecast(folder, model, *more):
@@ -66,3 +67,20 @@ def test_with_retry_errors_it_is_refused(tmp_path):
     result = run("run", "-m", "echo", "-i", "x", "-o", tmp_path / "out.jsonl", "--dry-run",
                  "--retry-errors", check=2)
     assert "--dry-run" in result.err
+
+
+def test_no_server_is_asked_for_anything(tmp_path):
+    """Requests cost money: so their time is not known, and of their tokens only what is sent, about."""
+    write_jsonl(tmp_path / "in.jsonl", [
+        {"id": i, "body": {"messages": [{"role": "user", "content": f"{i % 30:0100}"}],
+                           "temperature": 0}} for i in range(90)])
+    with Upstream() as server:
+        model = server.url + "/v1/chat/completions"
+        told = forecast(tmp_path, model, "--price-in", 2, "--price-out", 8)
+        text = run("run", "-m", model, "-i", tmp_path / "in.jsonl", "-o", tmp_path / "out.jsonl",
+                   "--dry-run", "--price-in", 2, "--price-out", 8, check=0).out
+        assert server.requests == []
+    assert told["reused"] == 60 and told["run_rows"] == told["calls"] == 30
+    assert told["wall_s"] is None and told["model_s"] is None
+    assert told["cost_usd"] == pytest.approx(told["tokens_in"] * 2e-6, rel=1e-6)
+    assert "time         not known" in text and "at least about" in text

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The examples as their pages have them, on small data."""
 
+import os
 import subprocess
 import sys
 
-from conftest import ROOT, read_jsonl, run, write_jsonl
+import pytest
+
+from conftest import ROOT, TIDEMILL, read_jsonl, run, write_jsonl
 
 DIGITS, PACKAGES = ROOT / "examples/digits", ROOT / "examples/packages"
 
@@ -78,3 +81,15 @@ def test_packages_tokens_are_those_of_training(tmp_path, models):
            cwd=tmp_path)
     made = tokens.load_tokenizer(tmp_path / "made.json")
     assert len(made.ids) == 150 and made.ids["[UNK]"] == 1 and "tokens" in made.ids
+
+
+@pytest.mark.parametrize("name, library", [("sklearn", "sklearn"), ("pytorch", "torch")])
+def test_python_models(tmp_path, name, library):
+    python = os.environ.get("TIDEMILL_EXAMPLES_PYTHON", sys.executable)
+    if subprocess.run([python, "-c", f"import {library}"], capture_output=True).returncode != 0:
+        pytest.skip(f"no {library} here")
+    result = subprocess.run([ROOT / "examples" / name / "demo.sh"], capture_output=True, text=True,
+                            env={**os.environ, "PYTHON": python, "TIDEMILL": TIDEMILL,
+                                 "DEMO_DIR": str(tmp_path)})
+    assert result.returncode == 0, result.stderr
+    assert "accuracy 0.9" in result.stdout

@@ -3,6 +3,7 @@
 
 import json
 import os
+import resource
 import socket
 import subprocess
 import threading
@@ -28,10 +29,10 @@ def said(line):
     return line["response"]["choices"][0]["message"]["content"]
 
 
-def ask(server, folder, *options, path="/v1/chat/completions", check=0, env=None):
+def ask(server, folder, *options, path="/v1/chat/completions", check=0, env=None, **more):
     return run("run", "-m", server.url + path, "-i", folder / "in.jsonl", "-o",
                folder / "out.jsonl", *options, check=check, env={**FAST, **(env or {})},
-               cwd=folder)
+               cwd=folder, **more)
 
 
 def test_batch_lines_are_answered_in_order(tmp_path):
@@ -123,6 +124,22 @@ def test_as_many_as_pay_and_no_more_than_allowed(tmp_path):
     with Upstream(answer) as server:
         ask(server, tmp_path, "--max-inflight", 1)
     assert server.most_under_way == 1
+
+
+@pytest.mark.parametrize("hard, is_told", [(4096, False), (100, True)])
+def test_open_files_are_raised_or_limit_what_is_under_way(tmp_path, hard, is_told):
+    """Without a socket a server seems to be down."""
+    def answer(request):
+        time.sleep(0.1)
+        return chat_answer(request)
+
+    write_jsonl(tmp_path / "in.jsonl", chat_lines(1500))
+    with Upstream(answer) as server:
+        result = ask(server, tmp_path, "--max-inflight", 128,
+                     preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (90, hard)))
+    assert ("--max-inflight is 50" in result.err) == is_told
+    assert "waiting for it" not in result.err
+    assert server.most_under_way <= 50 or not is_told
 
 
 def test_what_may_pass_is_tried_again(tmp_path):
@@ -273,8 +290,8 @@ def test_stopped_and_resumed(tmp_path, signal):
                                 "--checkpoint-every", "100ms"]
     with Upstream(answer) as server:
         job = start(*arguments(server), cwd=tmp_path, env={**os.environ, **FAST})
-        while not any(frame["ok"] > 100 for frame in commits(tmp_path / "out.jsonl.journal")):
-            time.sleep(0.01)
+        while not any(frame["tokens"][0] > 700 for frame in commits(tmp_path / "out.jsonl.journal")):
+            time.sleep(0.01) # the first record of the input may be asked last
             assert job.poll() is None
         subprocess.run(["kill", f"-{signal}", str(job.pid)], check=True)
         job.wait(timeout=30)

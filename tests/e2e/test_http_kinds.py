@@ -2,9 +2,12 @@
 """Servers of models that are not OpenAI's: KServe V2, TF Serving, TorchServe, as their protocols are
 written down."""
 
+import os
+import socket
+
 import pytest
 
-from conftest import read_jsonl, run, write_jsonl
+from conftest import read_jsonl, run, start, write_jsonl
 from upstream import Upstream
 
 FAST = {"TIDEMILL_BACKOFF_MS": "2"}
@@ -13,6 +16,12 @@ FAST = {"TIDEMILL_BACKOFF_MS": "2"}
 def ask(server, folder, *options, path, check=0):
     return run("run", "-m", server.url + path, "-i", "in.jsonl", "-o", "out.jsonl", *options,
                cwd=folder, check=check, env=FAST)
+
+
+def unused_address():
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{reserved.getsockname()[1]}"
 
 
 class Triton:
@@ -50,18 +59,42 @@ def test_kserve_rows_share_requests(tmp_path):
         {"y": i + 2.5, "l": [i]} for i in range(100)]
 
 
+def test_kserve_is_asked_of_any_server_that_is_up(tmp_path):
+    write_jsonl(tmp_path / "in.jsonl", [{"id": i, "x": [i, 1], "s": "a"} for i in range(100)])
+    with Upstream(Triton()) as server:
+        models = f"{unused_address()}/v2/models/sum,{server.url}/v2/models/sum"
+        result = run("run", "-m", models, "-i", "in.jsonl", "-o", "out.jsonl", cwd=tmp_path,
+                     check=0, env=FAST)
+        assert [r.path for r in server.requests].count("/v2/models/sum") == 1
+    assert "waiting for it" in result.err
+    assert len(read_jsonl(tmp_path / "out.jsonl")) == 100
+
+
+def test_kserve_is_waited_for_until_patience_is_over_or_a_signal_comes(tmp_path):
+    write_jsonl(tmp_path / "in.jsonl", [{"id": 1, "x": [1, 1], "s": "a"}])
+    command = ["run", "-m", unused_address() + "/v2/models/sum", "-i", "in.jsonl", "-o", "out.jsonl"]
+    assert "connect" in run(*command, "--patience", "200ms", cwd=tmp_path, check=3, env=FAST).err
+    job = start(*command, cwd=tmp_path, env={**os.environ, **FAST})
+    assert b"waiting for it" in job.stderr.readline()
+    job.terminate()
+    assert job.wait(timeout=30) == 75
+    job.stderr.close()
+
+
 def test_kserve_records_that_do_not_fit_together(tmp_path):
     """Each length is asked for on its own; what fits nothing is told of."""
     records = [{"id": i, "x": [1] * (1 + i % 3), "s": ""} for i in range(20)]
     records[5]["x"], records[6]["s"] = [1, [2]], 7
     del records[7]["x"]
+    records[8]["x"] = [1, 1, 1e39]  # servers make infinity of it
     write_jsonl(tmp_path / "in.jsonl", records)
     with Upstream(Triton()) as server:
         ask(server, tmp_path, "--batch", 8, path="/v2/models/sum/infer", check=1)
     assert [(a["id"], a["response"]["y"]) for a in read_jsonl(tmp_path / "out.jsonl")] == [
-        (i, 1 + i % 3) for i in range(20) if i not in (5, 6, 7)]
+        (i, 1 + i % 3) for i in range(20) if i not in (5, 6, 7, 8)]
     assert [(e["id"], e["code"]) for e in read_jsonl(tmp_path / "out.jsonl.errors.jsonl")] == [
-        (5, "wrong_shape"), (6, "wrong_type"), (7, "missing_field")]
+        (5, "wrong_shape"), (6, "wrong_type"), (7, "missing_field"),
+        (8, "out_of_range")]
 
 
 def test_kserve_without_a_batch(tmp_path):

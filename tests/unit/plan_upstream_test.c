@@ -98,6 +98,42 @@ static void a_burst_of_refusals_counts_once_and_never_ends_at_zero(void **state)
     assert_int_equal(climb.limit, 1);
 }
 
+/* With answers that take ten seconds each, a climb in small steps from 1 would take hours. */
+static void a_burst_of_refusals_is_soon_forgotten(void **state)
+{
+    (void)state;
+    struct inflight climb;
+    struct server server = {.slots = 64, .request_s = 10};
+    uint64_t random = 7;
+    double now_s = 0;
+    inflight_start(&climb, 64);
+    drive(&climb, &server, &now_s, 3600, &random);
+    uint32_t before = climb.limit;
+    assert_true(before >= 48);
+    for (int i = 0; i < 8; i++) inflight_congested(&climb, now_s += 20, 0.1);
+    assert_int_equal(climb.limit, 1);
+    drive(&climb, &server, &now_s, 100, &random);
+    assert_true(climb.limit >= before / 2);
+}
+
+/* A limit that the server has for good is not run into again and again. */
+static void cuts_between_answers_lower_what_is_regained(void **state)
+{
+    (void)state;
+    struct inflight climb;
+    struct server server = {.slots = 100, .request_s = 1, .refuses_above = 5};
+    uint64_t random = 7, n_refused = 0;
+    double now_s = 0;
+    inflight_start(&climb, 64);
+    for (int i = 0; i < 200; i++) {
+        uint32_t before = climb.limit;
+        drive(&climb, &server, &now_s, 5, &random);
+        n_refused += climb.limit < before;
+    }
+    assert_true(climb.limit <= 6 && climb.limit >= 2);
+    assert_true(n_refused < 40); /* of 200 looks */
+}
+
 static void too_little_work_says_nothing(void **state)
 {
     (void)state;
@@ -179,6 +215,8 @@ int main(void)
         cmocka_unit_test(fills_a_server_without_a_knee),
         cmocka_unit_test(shrinks_when_it_is_too_much_and_recovers),
         cmocka_unit_test(a_burst_of_refusals_counts_once_and_never_ends_at_zero),
+        cmocka_unit_test(a_burst_of_refusals_is_soon_forgotten),
+        cmocka_unit_test(cuts_between_answers_lower_what_is_regained),
         cmocka_unit_test(too_little_work_says_nothing),
         cmocka_unit_test(pauses_grow_to_a_limit_and_are_spread),
         cmocka_unit_test(a_rate_is_kept_over_any_minute),

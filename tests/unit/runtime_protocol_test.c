@@ -124,8 +124,8 @@ static void test_record_paths(void **state)
 {
     (void)state;
     static const char *const refused[] = {
-        "",      "v1/x",  "http://h/v1", "//h/v1", "/v1/../admin", "/a b",
-        "/a\tb", "/a\nb", "/a\\b",       "/\x7f",  "/\xc3\xa9",    "/a#b",
+        "",      "v1/x",  "http://h/v1", "//h/v1", "/v1/../admin", "/a b",  "/a\tb", "/a\nb",
+        "/a\\b", "/\x7f", "/\xc3\xa9",   "/a#b",   "/%2e%2E/x",    "/.%2e", "/%2E.",
     };
     char path[2048], message[512], longest[2049];
     assert_int_equal(http_record_path(slice_of("/v1/chat/completions"), path, message), ERROR_OK);
@@ -158,6 +158,9 @@ static void test_record_paths(void **state)
     "{\"inputs\":[{\"name\":\"a\",\"datatype\":\"INT64\",\"shape\":[-1,-1]},"                      \
     "{\"name\":\"b\",\"datatype\":\"BYTES\",\"shape\":[-1]}],\"outputs\":[]}"
 #define META_ALONE "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"UINT8\",\"shape\":[2,-1]}]}"
+#define META_INTS                                                                                  \
+    "{\"inputs\":[{\"name\":\"i\",\"datatype\":\"INT8\",\"shape\":[-1]},"                          \
+    "{\"name\":\"u\",\"datatype\":\"UINT64\",\"shape\":[-1]}]}"
 #define META_BOOL "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"BOOL\",\"shape\":[-1]}]}"
 
 static struct http_target open_target(const char *address, const char *metadata)
@@ -280,6 +283,31 @@ static const struct request_case {
     {"null", KSERVE, META_ONE, {"[1,null]"}, ERROR_WRONG_TYPE, "found null", 0},
     {"a fraction", KSERVE, META_ALONE, {"[[1.5],[2]]"}, ERROR_WRONG_TYPE, "a whole number", 0},
     {"below zero", KSERVE, META_ALONE, {"[[-1],[2]]"}, ERROR_WRONG_TYPE, "from 0 (UINT8)", 0},
+    {"largest and smallest",
+     KSERVE,
+     META_INTS,
+     {"{\"i\":-128,\"u\":18446744073709551615}", "{\"i\":127,\"u\":0}"},
+     ERROR_OK,
+     "{\"inputs\":[{\"name\":\"i\",\"shape\":[2],\"datatype\":\"INT8\",\"data\":[-128,127]},"
+     "{\"name\":\"u\",\"shape\":[2],\"datatype\":\"UINT64\",\"data\":[18446744073709551615,0]}]}",
+     0},
+    {"above INT8",
+     KSERVE,
+     META_INTS,
+     {"{\"i\":0,\"u\":0}", "{\"i\":128,\"u\":0}"},
+     ERROR_OUT_OF_RANGE,
+     "input 'i': 128 does not fit INT8",
+     1},
+    {"below INT8", KSERVE, META_INTS, {"{\"i\":-129,\"u\":0}"}, ERROR_OUT_OF_RANGE, "-129", 0},
+    {"above UINT8", KSERVE, META_ALONE, {"[[256],[2]]"}, ERROR_OUT_OF_RANGE, "256", 0},
+    {"above UINT64",
+     KSERVE,
+     META_INTS,
+     {"{\"i\":0,\"u\":18446744073709551616}"},
+     ERROR_OUT_OF_RANGE,
+     "does not fit UINT64",
+     0},
+    {"above FP32", KSERVE, META_ONE, {"[1,2]", "[1,3.5e38]"}, ERROR_OUT_OF_RANGE, "FP32", 1},
     {"a number for text",
      KSERVE,
      META_TWO,
@@ -854,6 +882,28 @@ static void test_cut_streams(void **state)
     http_target_free(&target);
 }
 
+/* Many fields with long names, and then the last of them for ever: the search for it must end. */
+static void test_a_stream_that_is_out_to_harm(void **state)
+{
+    (void)state;
+    char name[1024];
+    struct buffer body = {0}, text = {0};
+    size_t end;
+    struct http_answer answer = {.text = &text, .ends = &end};
+    struct http_target target = open_target(OPENAI, NULL);
+    memset(name, 'x', sizeof name);
+    for (int i = 0; i < 4000; i++)
+        buffer_printf(&body, "data: {\"%d%.*s\":1}\n\n", MIN(i, 2000) + 1000, 1020, name);
+    buffer_text(&body, "data: [DONE]\n\n");
+    assert_false(body.is_failed);
+    struct slice stream = {body.data, body.size};
+    assert_int_equal(http_answer_read(&target, stream, true, 1, &answer), ERROR_UPSTREAM);
+    assert_non_null(strstr(answer.message, "too many fields"));
+    buffer_free(&body);
+    buffer_free(&text);
+    http_target_free(&target);
+}
+
 /* --- errors --- */
 
 static const struct {
@@ -901,7 +951,8 @@ int main(void)
         cmocka_unit_test(test_record_paths), cmocka_unit_test(test_requests),
         cmocka_unit_test(test_metadata),     cmocka_unit_test(test_answers),
         cmocka_unit_test(test_depth),        cmocka_unit_test(test_streams),
-        cmocka_unit_test(test_cut_streams),  cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_cut_streams),  cmocka_unit_test(test_a_stream_that_is_out_to_harm),
+        cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

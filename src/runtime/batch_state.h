@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* batch_state.h - the file that keeps a killed job from paying for its batches twice.
+ *
+ * A line a fact, each synced before what it speaks of happens or is relied on:
+ *
+ *     <checksum> <JSON>\n     checksum: XXH3-64 of the JSON text, 16 hexadecimal digits
+ *
+ *     {"type":"batch","tag":T,"server":S,"after":ID,"indices":[...],"digests":"32 digits each ..."}
+ *                                          before the batch is created: what will be in it
+ *     {"type":"id","tag":T,"id":ID}        it was created
+ *     {"type":"gone","tag":T}              nothing is to be had from it
+ *
+ * A torn line at the end is cut off: what it would have said had not happened yet. One writer: the job's
+ * lock sees to that. */
+#ifndef TIDEMILL_RUNTIME_BATCH_STATE_H
+#define TIDEMILL_RUNTIME_BATCH_STATE_H
+
+#include "io/io.h"
+#include "runtime/batch_results.h"
+
+/* A request: the record's number and what was asked. */
+struct batch_unit_key {
+    uint64_t index;
+    struct digest digest;
+};
+
+/* A batch of an earlier run. */
+struct batch_past {
+    char tag[BATCH_TAG_BYTES];
+    char *server; /* where it was made */
+    char *after;  /* the newest batch there before this one; "": none, or not needed */
+    char *id;     /* NULL: it may have been created, or not */
+    bool is_gone;
+    struct batch_unit_key *keys; /* ascending by index */
+    size_t n_keys;
+};
+
+struct batch_state {
+    const struct io *io;
+    char *path; /* NULL: nothing is kept */
+    int fd;
+    struct batch_past *past; /* oldest first */
+    size_t n_past;
+};
+
+/* Reads what is there and opens it for more. `path` NULL: a state that keeps nothing. A missing file is an
+ * empty one; it is made with the first line. ERROR_IO, ERROR_NO_SPACE; ERROR_CORRUPT: a line in the middle fails its
+ * checksum. */
+tidemill_error *batch_state_open(const struct io *io, const char *path, struct batch_state *ret);
+void batch_state_close(struct batch_state *state); /* all zero is fine */
+
+tidemill_error *batch_state_note(struct batch_state *state, const char *tag, const char *server,
+                                 const char *after, const struct batch_unit_key *keys,
+                                 size_t n_keys);
+tidemill_error *batch_state_note_id(struct batch_state *state, const char *tag, const char *id);
+tidemill_error *batch_state_note_gone(struct batch_state *state, const char *tag);
+
+/* Whether the batch asked just this. */
+bool batch_past_has(const struct batch_past *past, const struct batch_unit_key *key);
+bool batch_past_has_index(const struct batch_past *past, uint64_t index);
+
+#endif
