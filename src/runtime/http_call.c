@@ -276,6 +276,17 @@ static void try_again(struct http *http, struct http_call *call, enum error_code
     http_list_push(&http->waiting, call);
 }
 
+/* A record that fails again and again says no more about its server than it did at first: records that
+ * no server can answer must not slow the others down, nor the end of a job. A gateway's word that the
+ * server is away counts each time. */
+static void tell_failure(struct http *http, struct http_call *call, double now_s)
+{
+    long status = call->response.status;
+    bool is_away = status >= 502 && status <= 504;
+    if (call->tries > 1 && !is_away) return;
+    http_upstream_failed(http, call->upstream, now_s, call->done.message);
+}
+
 static void take_answer(struct http *http, struct http_call *call, double now_s)
 {
     enum error_code code = read_answer(http, call, now_s);
@@ -283,7 +294,7 @@ static void take_answer(struct http *http, struct http_call *call, double now_s)
         http_fail(http, error_memory());
         end(http, call, code);
     } else if (code != ERROR_OK) {
-        http_upstream_failed(http, call->upstream, now_s, call->done.message);
+        tell_failure(http, call, now_s);
         call->is_retry = true;
         try_again(http, call, code, now_s);
     } else {
@@ -323,7 +334,7 @@ static void take_outcome(struct http *http, struct http_call *call, enum http_ou
     case HTTP_FAILED:
         if (outcome == HTTP_TIMED_OUT || call->response.status == 503)
             inflight_congested(&http->climb, now_s, under_way_s);
-        http_upstream_failed(http, upstream, now_s, call->done.message);
+        tell_failure(http, call, now_s);
         if (call->response.retry_after_ms >= 0)
             http_upstream_busy(http, upstream, now_s, call->response.retry_after_ms, 0);
         call->is_retry = true;

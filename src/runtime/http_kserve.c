@@ -358,7 +358,6 @@ static enum error_code put_input(struct stacking *s, yyjson_doc *const *docs, si
 static enum error_code put_inputs(const struct http_target *target, yyjson_doc *const *docs,
                                   size_t n, struct buffer *out, size_t *ret_row, char *message)
 {
-    buffer_text(out, "{\"inputs\":[");
     for (size_t k = 0; k < target->kserve->n_inputs; k++) {
         struct stacking stacking = {
             .target = target, .input = &target->kserve->inputs[k], .out = out, .message = message};
@@ -381,6 +380,9 @@ static enum error_code put_request(const struct http_target *target, const struc
         docs[i] = http_json_read(rows[i], message);
         if (docs[i] == NULL) code = ERROR_INVALID_JSON;
     }
+    /* Optional, but some servers cannot answer a request without. The same request has the same one. */
+    buffer_printf(out, "{\"id\":\"%016llx\",\"inputs\":[",
+                  (unsigned long long)hash_checksum(rows[0].data, rows[0].size));
     if (code == ERROR_OK) code = put_inputs(target, docs, n, out, ret_row, message);
     for (size_t i = 0; docs != NULL && i < n; i++) yyjson_doc_free(docs[i]);
     free(docs);

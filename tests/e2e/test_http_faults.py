@@ -320,6 +320,20 @@ def test_a_record_that_makes_the_server_fail(job):
     assert "500 (internal error): boom" in job.expect([3])
 
 
+def test_many_records_that_make_the_server_fail(tmp_path):
+    """Neither among the others nor at the end does one that fails again make the server look as if it
+    were away: the pauses for that would take hours."""
+    job, failing = Job(tmp_path, 100), [*range(2, 80, 6), *range(88, 100)]
+
+    def some_fail(wire):
+        wire.answer(b"boom", 500) if wire.json["n"] in failing else echo(wire)
+    with Misbehaving(some_fail) as server:
+        job.run(server, "--retries", "4", check=1)
+        assert all(server.seen_record(n) == 5 for n in failing)
+        assert len(server.requests) == 100 + 4 * len(failing)
+    job.expect(failing)
+
+
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_a_burst_of_failures(job, status):
     def burst(wire):
