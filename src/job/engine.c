@@ -567,12 +567,11 @@ static void heed_stop(struct engine *engine)
     queue_close(engine->free_chunks); /* the reader ends after the chunk in its hands */
 }
 
-/* A server's batch goes on without us, and the next run takes it up. */
-static double stop_patience_s(const struct engine *engine)
+/* Whether no answer is on its way. */
+static bool is_idle(const struct engine *engine)
 {
-    const struct job_spec *spec = engine->config.spec;
-    bool is_batch = model_kind(spec->model) == MODEL_HTTP && spec->via == VIA_BATCH;
-    return is_batch ? 0 : STOP_PATIENCE_S;
+    size_t under_way = MIN(engine->n_in_flight, runtime_under_way(engine->config.runtime));
+    return under_way == 0 && engine->n_encoding == 0;
 }
 
 /* Whether nothing more will come: all written, or stopping and nothing in flight worth waiting for. */
@@ -580,8 +579,7 @@ static bool is_finished(struct engine *engine)
 {
     uint64_t n_chunks;
     if (engine->is_stopping)
-        return (engine->n_in_flight == 0 && engine->n_encoding == 0) ||
-               clock_now_s() - engine->stop_s > stop_patience_s(engine);
+        return is_idle(engine) || clock_now_s() - engine->stop_s > STOP_PATIENCE_S;
     return is_all_read(engine, &n_chunks) && engine->next_chunk_number == n_chunks &&
            engine->first == NULL;
 }

@@ -240,6 +240,13 @@ static size_t batch_capacity(const struct runtime *base)
     return ((const struct batch_runtime *)base)->free.n;
 }
 
+/* A server's batch goes on without us, and the next run takes it up. */
+static size_t batch_under_way(const struct runtime *base)
+{
+    (void)base;
+    return 0;
+}
+
 static void batch_hint_backlog(struct runtime *base, bool has_backlog)
 {
     runtime_of(base)->has_backlog = has_backlog;
@@ -346,6 +353,7 @@ static void batch_get_stats(struct runtime *base, struct runtime_stats *ret)
 const struct runtime_impl runtime_batch = {
     .open = batch_open,
     .capacity = batch_capacity,
+    .under_way = batch_under_way,
     .submit = batch_submit,
     .poll = batch_poll,
     .hint_backlog = batch_hint_backlog,

@@ -201,6 +201,12 @@ static size_t http_capacity(const struct runtime *runtime)
     return MIN((size_t)http->climb.limit - taken, http->free.length);
 }
 
+static size_t http_under_way(const struct runtime *runtime)
+{
+    const struct http *http = (const struct http *)runtime;
+    return http->n_under_way + http->done.length;
+}
+
 static tidemill_error *copy_failure(const struct http *http)
 {
     if (http->failure == NULL) return NULL;
@@ -298,6 +304,7 @@ static void http_get_stats(struct runtime *runtime, struct runtime_stats *ret)
 const struct runtime_impl runtime_http = {
     .open = http_open,
     .capacity = http_capacity,
+    .under_way = http_under_way,
     .submit = http_submit,
     .poll = http_poll,
     .get_stats = http_get_stats,

@@ -14,6 +14,7 @@ struct runtime_impl {
     tidemill_error *(*submit)(struct runtime *runtime, const struct runtime_work *work);
     tidemill_error *(*poll)(struct runtime *runtime, int timeout_ms, int wake_fd,
                             struct runtime_done *done, size_t done_capacity, size_t *ret_n);
+    size_t (*under_way)(const struct runtime *runtime); /* may be NULL: all that is in it */
     void (*hint_backlog)(struct runtime *runtime, bool has_backlog); /* may be NULL */
     void (*want_hosts)(struct runtime *runtime, int n);              /* may be NULL */
     void (*get_stats)(struct runtime *runtime, struct runtime_stats *ret);

@@ -43,6 +43,11 @@ size_t runtime_capacity(const struct runtime *runtime)
     return runtime->impl->capacity(runtime);
 }
 
+size_t runtime_under_way(const struct runtime *runtime)
+{
+    return runtime->impl->under_way != NULL ? runtime->impl->under_way(runtime) : SIZE_MAX;
+}
+
 tidemill_error *runtime_submit(struct runtime *runtime, const struct runtime_work *work)
 {
     return runtime->impl->submit(runtime, work);

@@ -72,7 +72,8 @@ struct http_options {
     const char *ca_file; /* PEM certificates that are trusted; NULL: the system's */
     bool is_insecure;    /* certificates are not verified */
     bool is_batch;       /* through the server's batch API */
-    int64_t deadline_ms; /* with is_batch: from now; what is left then is asked one by one. 0: none */
+    int64_t
+        deadline_ms; /* with is_batch: from now; what is left then is asked one by one. 0: none */
     const char *state_beside; /* with is_batch: what must survive is kept in a file of this name and
                                  ".upstream"; NULL: nothing is */
 };
@@ -159,6 +160,9 @@ struct runtime_done {
 };
 
 size_t runtime_capacity(const struct runtime *runtime); /* units of work it takes at once, now */
+/* Units whose answers are being made or wait for poll; SIZE_MAX: it is not told. Others only wait for
+ * their turn: who stops need not wait for them. */
+size_t runtime_under_way(const struct runtime *runtime);
 /* ERROR_HOST_FAILED when hosts cannot be started any more (repeated deaths without progress). */
 tidemill_error *runtime_submit(struct runtime *runtime, const struct runtime_work *work);
 /* Waits until something is done, a host has become ready for more work, `wake_fd` (an eventfd; -1:

@@ -310,3 +310,17 @@ def test_wrong_addresses_are_told(tmp_path):
         result = run("run", "-m", model, "-i", "in.jsonl", "-o", "out.jsonl", cwd=tmp_path,
                      check=2)
         assert words in result.err, result.err
+
+
+def test_a_signal_while_the_server_is_away_is_heeded_at_once(tmp_path):
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+    write_jsonl(tmp_path / "in.jsonl", chat_lines(50))
+    job = start("run", "-m", f"http://127.0.0.1:{port}/v1/chat/completions", "-i", "in.jsonl",
+                "-o", "out.jsonl", cwd=tmp_path, env={**os.environ, **FAST})
+    while "waiting for it" not in job.stderr.readline().decode():
+        assert job.poll() is None
+    job.terminate()
+    job.communicate(timeout=5)  # what is under way would be waited for eight seconds
+    assert job.returncode == 75
