@@ -60,6 +60,17 @@ void chunk_free(struct chunk *chunk)
     free(chunk);
 }
 
+void chunk_forget_lines(struct chunk *chunk, size_t from, size_t to)
+{
+    for (size_t i = from; i < to; i++) {
+        struct chunk_record *record = &chunk->records[i];
+        if (record->own_text == NULL) continue;
+        buffer_free(record->own_text);
+        record->own_text = NULL;
+        record->text = NULL;
+    }
+}
+
 static tidemill_error *reserve_records(struct chunk *chunk)
 {
     if (chunk->records_capacity >= chunk->raw.n_records) return NULL;

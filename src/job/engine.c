@@ -97,6 +97,7 @@ static void *write_pieces(void *argument)
         struct piece *piece = queue_pop_timed(engine->pieces, sink_commit_due_ms(sink), &is_closed);
         if (piece != NULL) {
             error = sink_write(sink, piece);
+            if (error == NULL) chunk_forget_lines(piece->chunk, piece->from, piece->to);
             if (error == NULL && piece->is_chunk_done) {
                 chunk_recycle(piece->chunk, engine->config.region);
                 queue_push(engine->free_chunks, piece->chunk);

@@ -162,6 +162,7 @@ static void place_rows(struct microbatch *mb)
         struct chunk_record *record = &mb->chunk->records[mb->rows[r]];
         if (record->state != RECORD_ANSWERED || record->text != NULL) continue;
         record->text = text;
+        record->own_text = mb->n_rows == 1 ? &mb->out : NULL;
         text += record->size;
     }
 }

@@ -47,8 +47,9 @@ struct chunk_record {
     bool is_finished; /* the coordinator's: nothing more will happen to it */
     const char *text; /* its line: in its microbatch's `out`, or in the chunk's arena */
     size_t size;
-    size_t head_size;     /* of it; what is behind is the answer */
-    struct prompt prompt; /* where the job reads prompts */
+    size_t head_size;        /* of it; what is behind is the answer */
+    struct buffer *own_text; /* where `text` lies alone; NULL: with others' */
+    struct prompt prompt;    /* where the job reads prompts */
 
     /* only in jobs that run equal inputs once (reuse.h) */
     struct digest key;
@@ -118,6 +119,9 @@ tidemill_error *chunk_new(const struct shared_region *region, size_t offset, siz
 /* Makes it ready to be filled again; gives large shared memory back to the system. */
 void chunk_recycle(struct chunk *chunk, const struct shared_region *region);
 void chunk_free(struct chunk *chunk);
+/* Gives back what the lines of records [from, to) took, once they are written: a chunk of prompts may have
+ * long answers. */
+void chunk_forget_lines(struct chunk *chunk, size_t from, size_t to);
 struct reuse;
 /* All records into tensors; failures are marked in the records. `reuse` (may be NULL) gives keys, and
  * what the cache has; text whose answer is there stays text. */

@@ -84,12 +84,12 @@ def test_a_batch_is_full_at_fifty_thousand(server, tmp_path):
 
 @pytest.mark.skipif(IS_SANITIZED, reason="sanitizers take memory of their own")
 def test_memory_with_many_answers(server, tmp_path):
-    """150 MB of them, in any order."""
+    """400 MB of them, in any order."""
     records(tmp_path, 50000)
-    server.faults.update(pad=3000, shuffle=1)
+    server.faults.update(pad=8000, shuffle=1)
     run(*command(server, tmp_path, "--summary", tmp_path / "s.json"), check=0, timeout=300)
     summary = json.loads((tmp_path / "s.json").read_text())
-    assert summary["ok"] == 50000 and summary["peak_memory_bytes"] < 260 << 20
+    assert summary["ok"] == 50000 and summary["peak_memory_bytes"] < 160 << 20
 
 
 def test_standard_output_needs_no_file(server, tmp_path):
