@@ -199,6 +199,16 @@ static tidemill_error *append_all(struct slice results, yyjson_val *errors, uint
     return out->is_failed ? error_memory() : NULL;
 }
 
+/* Members of that name, however they are spelled. */
+static size_t count_members(yyjson_val *object, const char *name)
+{
+    yyjson_obj_iter iter = yyjson_obj_iter_with(object);
+    size_t n = 0;
+    for (yyjson_val *key; (key = yyjson_obj_iter_next(&iter)) != NULL;)
+        n += yyjson_equals_str(key, name);
+    return n;
+}
+
 static tidemill_error *read_reply(yyjson_val *root, struct slice payload, uint32_t n,
                                   struct buffer *out)
 {
@@ -211,7 +221,9 @@ static tidemill_error *read_reply(yyjson_val *root, struct slice payload, uint32
     if (yyjson_arr_size(results) != n)
         return error_new(ERROR_MODEL_ERROR, "the handler gave %zu results for %u records",
                          yyjson_arr_size(results), n);
-    /* a key that is spelled with escapes is another one here than in the tree */
+    /* Tree and text must speak of the same list: of several, or of one spelled with escapes, they would
+     * not, and the text would be read by the other's length. */
+    if (count_members(root, "results") > 1) return not_valid("with several \"results\"");
     if (!find_member(payload, "results", &text) || text.size == 0 || text.data[0] != '[')
         return not_valid("without a plain key \"results\"");
     return append_all(text, yyjson_obj_get(root, "errors"), n, out);

@@ -120,6 +120,8 @@ static void replies_that_are_none_are_told(void **state)
         {"{\"error\":1,\"results\":[1,2]}", "the handler failed"},
         {"{\"results\":[1,\"\xff\"]}", "not UTF-8"},
         {"{\"r\\u0065sults\":[1,2]}", "plain key"},
+        {"{\"r\\u0065sults\":[1,2],\"results\":[]}", "several"},
+        {"{\"results\":[1,2],\"results\":[1,2]}", "several"},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct buffer out = {0};
