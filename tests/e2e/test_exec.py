@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, commits, leftovers, read_jsonl, run, start, write_jsonl
+from conftest import ROOT, TIDEMILL, commits, leftovers, read_jsonl, run, start, write_jsonl
 
 PYTHON = {"PYTHONPATH": str(ROOT / "python"), "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -299,6 +299,47 @@ predict.serve()
     assert "does not start again" in result.err and "exited with status 2" in result.err
     failed = list(tmp_path.glob("out.jsonl.errors*"))
     assert sum(len(path.read_text().splitlines()) for path in failed) == 0
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_one_that_ended_between_two_calls_costs_no_record(tmp_path, is_there):
+    """Started again if it can be; else the job stops, and blames nobody."""
+    text = RAW + HELLO + """
+answered = os.path.dirname(sys.argv[0]) + "/answered"
+is_first = not os.path.exists(answered)
+while True:
+    records = receive()
+    if sys.argv[1] == "away":
+        os.rename(sys.argv[0], sys.argv[0] + ".away")
+    send(json.dumps({"results": records}).encode())
+    open(answered, "a").close()
+    if is_first:
+        break
+"""
+    model = handler(tmp_path, text) + (" stay" if is_there else " away")
+    job = subprocess.Popen(
+        [TIDEMILL, "run", "-q", "-m", model, "-i", "-", "-o", "out.jsonl", "--tune", "off",
+         "--batch", "4096", "--instances", "1", "--dedup", "off", "--input-format", "jsonl"],
+        cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, **PYTHON})
+    # enough for a call
+    lines = [json.dumps({"id": i}) + "\n" for i in range(4096)]
+    job.stdin.write("".join(lines))
+    job.stdin.flush()
+    for _ in range(3000):
+        if (tmp_path / "answered").exists():
+            break
+        time.sleep(0.01)
+        assert job.poll() is None, job.stderr.read()
+    await_none(f"^{sys.executable} {tmp_path}/handler.py")  # not the job, which has it as an option
+    _, err = job.communicate("".join(lines), timeout=60)
+    failed = tmp_path.glob("out.jsonl.errors*")
+    assert "".join(path.read_text() for path in failed) == "", err
+    assert job.returncode == (0 if is_there else 3), err
+    if is_there:
+        assert len(read_jsonl(tmp_path / "out.jsonl")) == 8192
+    else:
+        assert "does not start again" in err
 
 
 def test_an_early_answer_is_no_deadlock(tmp_path):

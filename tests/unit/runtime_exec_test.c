@@ -229,6 +229,7 @@ static void what_does_not_fit_is_read_past(void **state)
     start_shell(&process, "printf '\\006\\0\\0\\0abcdef\\002\\0\\0\\0xy' >&4; read x <&3");
     tidemill_error *error = exec_exchange(&process, NULL, 5, &reply);
     assert_int_equal(error_code_of(error), ERROR_OUTPUT_TOO_LARGE);
+    assert_int_equal(reply.size, 0); /* nor kept */
     error_free(error);
     expect_fine(exec_exchange(&process, NULL, 5, &reply), "the next frame");
     assert_int_equal(reply.size, 2);
