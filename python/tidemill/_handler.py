@@ -51,8 +51,22 @@ class Model:
             _serve(self, source, sink)
 
 
+def _plain(value: Any) -> Any:
+    """What json does not know: arrays and scalars of numpy, torch and their like say it themselves."""
+    tolist = getattr(value, "tolist", None)
+    if tolist is None:
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    return tolist()
+
+
+def _encode(value: Any) -> bytes:
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False,
+                      default=_plain)
+    return text.encode()
+
+
 def _send(sink: BinaryIO, message: Dict[str, Any]) -> None:
-    payload = json.dumps(message, separators=(",", ":"), allow_nan=False).encode()
+    payload = _encode(message)
     data = memoryview(_LENGTH.pack(len(payload)) + payload)
     while len(data) > 0:
         data = data[sink.write(data):]
@@ -71,7 +85,10 @@ def _receive(source: BinaryIO) -> Optional[List[Any]]:
 
 
 def _answer(given: Model, records: List[Any], more: List[Any]) -> Dict[str, Any]:
-    results = list(given.function(records, *more))
+    returned = given.function(records, *more)
+    if isinstance(returned, (str, bytes, dict)):
+        raise TypeError(f"{given.name} gave a {type(returned).__name__}, not a list of results")
+    results = list(returned)
     if len(results) != len(records):
         raise ValueError(f"{given.name} gave {len(results)} results for {len(records)} records")
     errors = {}
@@ -92,15 +109,37 @@ def _reply(given: Model, records: List[Any], more: List[Any], sink: BinaryIO) ->
     except Exception as error:
         if len(records) == 1:  # tidemill looks for the culprit: its trace is what helps
             traceback.print_exc()
-        _send(sink, {"error": _describe(error)})
+        _send(sink, {"error": _describe(error).encode("utf-8", "replace").decode()})
         return
     try:
         _send(sink, message)
-    except (TypeError, ValueError) as error:  # nothing was written: json.dumps raised
-        _send(sink, {"error": f"a result is not JSON: {error}"[:400]})
+    except (TypeError, ValueError, RecursionError):  # nothing was written: json.dumps raised
+        _send(sink, _without_culprits(message))
+
+
+def _without_culprits(message: Dict[str, Any]) -> Dict[str, Any]:
+    """The same, where results that are not JSON are errors of their records."""
+    results, errors = message["results"], message.setdefault("errors", {})
+    for i, result in enumerate(results):
+        try:
+            _encode(result)
+        except (TypeError, ValueError, RecursionError) as error:
+            results[i], errors[str(i)] = None, f"a result is not JSON: {error}"[:400]
+    for i, text in errors.items():  # a lone surrogate in an error's own text
+        errors[i] = text.encode("utf-8", "replace").decode()
+    return message
+
+
+def _show_lines_at_once() -> None:
+    """Printed lines go to the log when they are printed: the process ends by being killed."""
+    for stream in sys.stdout, sys.stderr:
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(line_buffering=True)
 
 
 def _serve(given: Model, source: BinaryIO, sink: BinaryIO) -> None:
+    _show_lines_at_once()
     more = [given.setup()] if given.setup is not None else []
     _send(sink, {"tidemill": 1, "name": given.name, "batch": given.batch})
     while True:

@@ -121,8 +121,8 @@ static enum error_code append_string(struct json_writer *w, const unsigned char 
     if ((size_t)(end - *data) - sizeof size < size) return ERROR_MODEL_ERROR;
     const char *text = (const char *)*data + sizeof size;
     if (w->spec->is_json && size > 0 && text[0] == JSON_ERROR_MARK) {
-        snprintf(w->scratch->message, sizeof w->scratch->message, "%.*s", (int)MIN(size - 1, 250U),
-                 text + 1);
+        snprintf(w->scratch->message, sizeof w->scratch->message, "%.*s",
+                 (int)MIN(size - 1, (uint32_t)sizeof w->scratch->message - 1), text + 1);
         return ERROR_MODEL_ERROR;
     }
     if (w->spec->is_json) /* the runtime that made it has checked it */

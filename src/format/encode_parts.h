@@ -65,7 +65,7 @@ struct encode_scratch {
     size_t numbers_capacity;
     uint32_t places[1024];
     struct buffer cell;
-    char message[256];
+    char message[512];
 };
 
 /* Behind a value's last byte; an empty value may have no address. */

@@ -10,6 +10,7 @@
 
 #define MS_NS INT64_C(1000000)
 /* The engine halves a microbatch until it has the culprits: that many deaths are to be expected. */
+#define DEATHS_IN_A_ROW_MAX 48
 #define LOAD_FAILURES_IN_A_ROW_MAX 5
 #define BACK_OFF_FREE 24 /* so many restarts at once */
 #define BACK_OFF_MS_MAX 250

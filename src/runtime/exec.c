@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define END_MS 2000 /* from the end of its output to its own */
+#define HELLO_BYTES_MAX ((size_t)64 << 10)
+
 struct exec {
     struct model model;
     char **arguments;
@@ -16,47 +19,54 @@ struct exec {
     bool is_cancelled;
 };
 
-static void stop(struct exec *exec, char *text, size_t size)
+/* The pipes and the log's thread know where the process is: it stays there. The mutex is for `pid`. */
+static void stop(struct exec *exec, int patience_ms, char *text, size_t size)
 {
     pthread_mutex_lock(&exec->mutex);
-    struct exec_process process = exec->process;
-    exec->process = EXEC_PROCESS_NONE;
+    exec_stop(&exec->process, patience_ms, text, size);
     pthread_mutex_unlock(&exec->mutex);
-    exec_stop(&process, text, size);
+}
+
+/* Takes an error of the exchange with a handler that is of no use any more, and says how it ended. */
+static tidemill_error *explain_end(struct exec *exec, tidemill_error *error)
+{
+    char how[160];
+    if (error == NULL || error_code_of(error) != ERROR_HOST_CRASHED) return error;
+    stop(exec, END_MS, how, sizeof how);
+    if (how[0] == '\0') return error;
+    tidemill_error *ours = error_new(ERROR_HOST_CRASHED, "%s: %s", error_message(error), how);
+    error_free(error);
+    return ours;
+}
+
+static tidemill_error *greet(struct exec *exec)
+{
+    TRY(exec_exchange(&exec->process, NULL, HELLO_BYTES_MAX, &exec->reply));
+    return exec_read_hello((struct slice){exec->reply.data, exec->reply.size}, &exec->hello);
 }
 
 static tidemill_error *start(struct exec *exec)
 {
-    struct exec_process process;
-    char how[160];
-    TRY(exec_start(exec->arguments, &process));
-    exec->counted_cpu_s = 0;
     pthread_mutex_lock(&exec->mutex);
-    exec->process = process;
-    bool is_cancelled = exec->is_cancelled;
+    tidemill_error *error = exec->is_cancelled ? error_new(ERROR_MODEL_LOAD, "cancelled")
+                                               : exec_start(exec->arguments, &exec->process);
     pthread_mutex_unlock(&exec->mutex);
-    if (is_cancelled) exec_kill(&process);
-    tidemill_error *error = exec_receive(&exec->process, EXEC_FRAME_BYTES_MAX, &exec->reply);
-    if (error == NULL)
-        error = exec_read_hello((struct slice){exec->reply.data, exec->reply.size}, &exec->hello);
-    if (error == NULL) return NULL;
-    stop(exec, how, sizeof how);
+    exec->counted_cpu_s = 0;
+    if (error == NULL) error = explain_end(exec, greet(exec));
+    if (error == NULL || error_code_of(error) == ERROR_MODEL_LOAD) return error;
     tidemill_error *ours =
-        error_code_of(error) == ERROR_MODEL_LOAD
-            ? error
-            : error_new(
-                  ERROR_MODEL_LOAD,
-                  "%s: %s before it said hello (%s); docs/EXEC.md has what a handler says, and "
-                  "in Python MODEL.serve() says it",
-                  exec->arguments[0], error_message(error), how);
-    if (ours != error) error_free(error);
+        error_new(ERROR_MODEL_LOAD,
+                  "%s, before it said hello; docs/EXEC.md has what a handler says, and in Python "
+                  "MODEL.serve() says it",
+                  error_message(error));
+    error_free(error);
     return ours;
 }
 
 static void exec_close(struct model *model)
 {
     struct exec *exec = (struct exec *)model;
-    stop(exec, NULL, 0);
+    stop(exec, 0, NULL, 0);
     model_signature_free(&model->signature);
     buffer_free(&exec->request);
     buffer_free(&exec->reply);
@@ -98,8 +108,7 @@ static tidemill_error *ask(struct exec *exec, const unsigned char **at, const un
     buffer_reset(&exec->request, (size_t)16 << 20);
     buffer_reset(&exec->reply, (size_t)16 << 20);
     TRY(exec_append_request(&exec->request, at, end, n));
-    TRY(exec_send(&exec->process, &exec->request));
-    TRY(exec_receive(&exec->process, bytes_max, &exec->reply));
+    TRY(exec_exchange(&exec->process, &exec->request, bytes_max, &exec->reply));
     return exec_append_results((struct slice){exec->reply.data, exec->reply.size}, n,
                                &exec->results);
 }
@@ -115,15 +124,13 @@ static tidemill_error *ask_all(struct exec *exec, const struct model_input *inpu
     return NULL;
 }
 
-/* It may have ended by a record's fault: its host lives on, and starts another one for the next call. */
-static tidemill_error *explain_death(struct exec *exec, tidemill_error *error)
+/* One that ended between two calls is nobody's fault. If it cannot be started again, no record is to
+ * blame: the host gives up before it has begun the call, and the engine decides what follows. */
+static tidemill_error *revive(struct exec *exec)
 {
-    char how[160];
-    if (error_code_of(error) != ERROR_HOST_CRASHED) return error;
-    stop(exec, how, sizeof how);
-    tidemill_error *ours = error_new(ERROR_HOST_CRASHED, "%s: %s", error_message(error), how);
-    error_free(error);
-    return ours;
+    if (exec->process.pid != 0 && !exec_has_ended(&exec->process)) return NULL;
+    stop(exec, 0, NULL, 0);
+    return start(exec);
 }
 
 static void count_usage(struct exec *exec, struct answer *answer)
@@ -141,10 +148,9 @@ static tidemill_error *exec_run(struct model *model, const struct model_input *i
     unsigned char *place = NULL;
     struct wire_value *value = NULL;
     struct shape shape = {.rank = 1, .dims = {n_rows}};
-    if (exec->process.pid == 0) TRY(start(exec));
+    TRY(revive(exec));
     size_t bytes_max = MIN(answer->capacity, EXEC_FRAME_BYTES_MAX);
-    tidemill_error *error = ask_all(exec, &inputs[0], n_rows, bytes_max);
-    if (error != NULL) return explain_death(exec, error);
+    TRY(explain_end(exec, ask_all(exec, &inputs[0], n_rows, bytes_max)));
     count_usage(exec, answer);
     TRY(answer_place(answer, exec->results.size, &place));
     memcpy(place, exec->results.data, exec->results.size);

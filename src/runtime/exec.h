@@ -37,40 +37,51 @@ tidemill_error *exec_append_request(struct buffer *out, const unsigned char **at
  * failed the batch as a whole, or its reply is not one to n records. */
 tidemill_error *exec_append_results(struct slice payload, uint32_t n, struct buffer *out);
 
-/* --- exec_guard.c: who ends what the program started ---------------------------------------------- */
+/* --- exec_log.c: what it prints ------------------------------------------------------------------- */
 
-/* Forks a process that leads a group of its own and kills it, itself included, once `fds[1]` is closed
- * by everybody; `fds` is a pipe. -1 and errno: none. */
-pid_t exec_start_guard(const int fds[2]);
-/* Closes the pipe and reaps the guard. */
-void exec_end_guard(pid_t guard, int fd);
+struct exec_log {
+    int fd;      /* what to read from */
+    int stop_fd; /* an eventfd */
+    pthread_t thread;
+    bool is_running;
+};
+
+/* A thread turns lines from `fd`, which it takes, into lines of the log. *ret stays where it is. */
+tidemill_error *exec_log_start(int fd, struct exec_log *ret);
+/* What was printed before is logged first. */
+void exec_log_stop(struct exec_log *log);
 
 /* --- exec_process.c: the program -------------------------------------------------------------------- */
 
 struct exec_process {
-    pid_t pid;    /* 0: none */
-    int pidfd;    /* readable once it has ended; -1: none to be had */
-    pid_t guard;  /* leads its process group; 0: none */
-    int guard_fd; /* closed, however that comes about, it makes the guard kill the group */
-    int in, out;  /* to it, from it; -1: none. They do not block */
-    pthread_t log_thread;
-    bool has_log_thread;
-    int log_fd;
+    pid_t pid;     /* 0: none; also the number of its process group */
+    pid_t keeper;  /* kills the group when this process ends */
+    int keeper_fd; /* closing it is the sign */
+    int pidfd;     /* -1: not to be had */
+    int in, out;   /* to it, from it, both without blocking; -1: none */
+    struct exec_log log;
 };
 
-#define EXEC_PROCESS_NONE ((struct exec_process){.pidfd = -1, .guard_fd = -1, .in = -1, .out = -1})
+#define EXEC_PROCESS_NONE                                                                          \
+    ((struct exec_process){                                                                        \
+        .keeper_fd = -1, .pidfd = -1, .in = -1, .out = -1, .log = {.fd = -1, .stop_fd = -1}})
 
 /* ERROR_MODEL_LOAD: it cannot be started. */
 tidemill_error *exec_start(char *const *arguments, struct exec_process *ret);
-/* Writes a frame that has its length in front. ERROR_HOST_CRASHED: it does not read any more. */
-tidemill_error *exec_send(struct exec_process *process, const struct buffer *frame);
-/* Reads a frame's payload into `ret`. ERROR_HOST_CRASHED: it closed its end, or the frame is larger
- * than bytes_max. */
-tidemill_error *exec_receive(struct exec_process *process, size_t bytes_max, struct buffer *ret);
-/* Kills it and what it started, unless it has ended by itself; `text` says how it ended. */
-void exec_stop(struct exec_process *process, char *text, size_t size);
+bool exec_has_ended(const struct exec_process *process);
+/* Kills it and what it started, waits, frees everything; `text` (may be NULL) says how it ended if it did
+ * by itself within patience_ms, else is "". */
+void exec_stop(struct exec_process *process, int patience_ms, char *text, size_t size);
 void exec_kill(const struct exec_process *process); /* from another thread */
 /* Processor time so far and resident memory of the program itself. */
 void exec_usage(const struct exec_process *process, double *ret_cpu_s, uint64_t *ret_memory);
+
+/* --- exec_exchange.c: a frame there and one back ------------------------------------------------------ */
+
+/* Sends `request`, which has its length in front (NULL: nothing), and reads the payload of a frame.
+ * ERROR_HOST_CRASHED: it ended or closed its end, answered too early, or its frame is beyond
+ * EXEC_FRAME_BYTES_MAX. ERROR_OUTPUT_TOO_LARGE: beyond bytes_max; it can be asked again. */
+tidemill_error *exec_exchange(struct exec_process *process, const struct buffer *request,
+                              size_t bytes_max, struct buffer *ret);
 
 #endif

@@ -151,37 +151,62 @@ static void append_on_one_line(struct buffer *out, const char *text, size_t size
     if (!out->is_failed) memcpy(out->data + start, &length, sizeof length);
 }
 
-/* The sentence for record `row`, where "errors" has one. */
-static bool find_error(yyjson_val *errors, uint32_t row, const char **ret_text, size_t *ret_size)
+/* "errors" by record: NULL where one has none. One look at each, however many there are. Keys that are
+ * no record's number are nobody's. */
+static yyjson_val **index_errors(yyjson_val *errors, uint32_t n)
 {
-    char key[16];
-    if (!yyjson_is_obj(errors) || yyjson_obj_size(errors) == 0) return false;
-    snprintf(key, sizeof key, "%u", row);
-    yyjson_val *text = yyjson_obj_get(errors, key);
-    if (text == NULL) return false;
+    yyjson_obj_iter iter = yyjson_obj_iter_with(errors);
+    yyjson_val **ret = calloc((size_t)n + 1, sizeof(yyjson_val *)), *key;
+    while (ret != NULL && (key = yyjson_obj_iter_next(&iter)) != NULL) {
+        char plain[16];
+        uint32_t row = (uint32_t)strtoul(yyjson_get_str(key), NULL, 10);
+        snprintf(plain, sizeof plain, "%u", row);
+        if (row < n && yyjson_equals_str(key, plain)) ret[row] = yyjson_obj_iter_get_val(key);
+    }
+    return ret;
+}
+
+static void append_error(struct buffer *out, yyjson_val *text)
+{
+    static const char mark[] = {JSON_ERROR_MARK, '\0'};
     bool is_text = yyjson_is_str(text) && yyjson_get_len(text) > 0;
-    *ret_text = is_text ? yyjson_get_str(text) : "the handler failed it, and did not say why";
-    *ret_size = MIN(is_text ? yyjson_get_len(text) : strlen(*ret_text), (size_t)MESSAGE_BYTES_MAX);
-    return true;
+    const char *start =
+        is_text ? yyjson_get_str(text) : "the handler failed it, and did not say why";
+    size_t size = is_text ? yyjson_get_len(text) : strlen(start);
+    if (size > MESSAGE_BYTES_MAX) /* not in the middle of a character */
+        for (size = MESSAGE_BYTES_MAX; size > 0 && ((unsigned char)start[size] & 0xc0) == 0x80;)
+            size--;
+    append_packed(out, mark, start, size);
 }
 
 static tidemill_error *append_all(struct slice results, yyjson_val *errors, uint32_t n,
                                   struct buffer *out)
 {
-    static const char mark[] = {JSON_ERROR_MARK, '\0'};
-    const char *end = results.data + results.size, *p = results.data + 1, *text;
+    const char *end = results.data + results.size, *p = results.data + 1;
+    yyjson_val **failed = index_errors(errors, n);
+    if (failed == NULL) return error_memory();
     for (uint32_t r = 0; r < n; r++) {
-        size_t size;
         p = json_skip_space(p, end);
         if (p < end && *p == ',') p = json_skip_space(p + 1, end);
         const char *value_end = json_skip_value(p, end);
-        if (find_error(errors, r, &text, &size))
-            append_packed(out, mark, text, size);
+        if (failed[r] != NULL)
+            append_error(out, failed[r]);
         else
             append_on_one_line(out, p, (size_t)(value_end - p));
         p = value_end;
     }
+    free(failed);
     return out->is_failed ? error_memory() : NULL;
+}
+
+/* Members of that name, however they are spelled. */
+static size_t count_members(yyjson_val *object, const char *name)
+{
+    yyjson_obj_iter iter = yyjson_obj_iter_with(object);
+    size_t n = 0;
+    for (yyjson_val *key; (key = yyjson_obj_iter_next(&iter)) != NULL;)
+        n += yyjson_equals_str(key, name);
+    return n;
 }
 
 static tidemill_error *read_reply(yyjson_val *root, struct slice payload, uint32_t n,
@@ -196,7 +221,9 @@ static tidemill_error *read_reply(yyjson_val *root, struct slice payload, uint32
     if (yyjson_arr_size(results) != n)
         return error_new(ERROR_MODEL_ERROR, "the handler gave %zu results for %u records",
                          yyjson_arr_size(results), n);
-    /* a key that is spelled with escapes is another one here than in the tree */
+    /* Tree and text must speak of the same list: of several, or of one spelled with escapes, they would
+     * not, and the text would be read by the other's length. */
+    if (count_members(root, "results") > 1) return not_valid("with several \"results\"");
     if (!find_member(payload, "results", &text) || text.size == 0 || text.data[0] != '[')
         return not_valid("without a plain key \"results\"");
     return append_all(text, yyjson_obj_get(root, "errors"), n, out);

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* exec_process.c - the program: started, spoken to, ended; what it prints goes to the log.
+/* exec_process.c - starts a handler and ends it, with everything that it started itself.
  *
- * It ends with its host: PR_SET_PDEATHSIG. What it started is in its process group, which a guard kills
- * when the host ends, however that comes about. What it started may also hold its ends of the pipes:
- * so its end is seen by its pidfd, not only by theirs. */
+ *     this process ---- handler (leads a process group) ---- its own children (in the group)
+ *          |
+ *          +----------- keeper: waits for the end of a pipe that only this process holds, then kills
+ *                       the group
+ *
+ * The handler dies with the thread that started it (PR_SET_PDEATHSIG); the keeper is for its children,
+ * which such a signal does not reach. Both work where this process is killed by SIGKILL. Out of reach is
+ * only what leaves the group by setsid. fork, as posix_spawn has no way to ask for that signal: between
+ * fork and exec only what POSIX calls async-signal-safe is done. */
 #include "runtime/exec.h"
-
 #include "runtime/process.h"
-#include "runtime/wire.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,307 +22,261 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#define CHILD_IN 3
-#define CHILD_OUT 4
-#define LINE_BYTES_MAX 500
-#define LINES_MAX 200 /* told in LINES_S */
-#define LINES_S 10.0
-/* What a handler that ends has left to do: then it is killed. */
-#define END_MS 2000
-#define LOG_MS 500 /* that its last words have to come */
+#define IN_FD 3 /* the handler's numbers */
+#define OUT_FD 4
+#define FD_MIN 10 /* ours, so that putting them at their places overwrites none */
 #define PIPE_BYTES (1 << 20)
 
-/* --- what it prints ------------------------------------------------------------------------------------ */
-
-struct log_state {
-    double window_s;
-    unsigned told, hidden;
-};
-
-static void tell(struct log_state *state, char *line)
-{
-    double now_s = clock_now_s();
-    if (now_s - state->window_s > LINES_S) {
-        if (state->hidden > 0) log_event(LOG_INFO, "handler: (%u more lines)", state->hidden);
-        *state = (struct log_state){.window_s = now_s};
-    }
-    wire_clean_text(line, strlen(line) + 1);
-    if (line[0] == '\0') return;
-    if (state->told++ < LINES_MAX)
-        log_event(LOG_INFO, "handler: %s", line);
-    else
-        state->hidden++;
-}
-
-/* Until everybody who has the other end has closed it. */
-static void *copy_lines(void *argument)
-{
-    FILE *file = fdopen((int)(intptr_t)argument, "r");
-    char line[LINE_BYTES_MAX];
-    struct log_state state = {.window_s = clock_now_s()};
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        line[strcspn(line, "\n")] = '\0';
-        tell(&state, line);
-    }
-    if (state.hidden > 0) log_event(LOG_INFO, "handler: (%u more lines)", state.hidden);
-    if (file != NULL) fclose(file);
-    return NULL;
-}
-
-/* --- starting ------------------------------------------------------------------------------------------ */
+enum { PIPE_IN, PIPE_OUT, PIPE_LOG, PIPE_EXEC, PIPE_KEEPER, PIPE_COUNT };
 
 struct pipes {
-    int in[2], out[2], log[2], error[2], guard[2]; /* reading end, writing end */
+    int fds[PIPE_COUNT][2]; /* -1: closed, or handed on */
 };
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0) close(*fd);
+    *fd = -1;
+}
 
 static void close_pipes(struct pipes *pipes)
 {
-    for (int *fd = pipes->in; fd < pipes->in + 2; fd++)
-        if (*fd >= 0) close(*fd);
-    for (int *fd = pipes->out; fd < pipes->out + 2; fd++)
-        if (*fd >= 0) close(*fd);
-    for (int *fd = pipes->log; fd < pipes->log + 2; fd++)
-        if (*fd >= 0) close(*fd);
-    for (int *fd = pipes->error; fd < pipes->error + 2; fd++)
-        if (*fd >= 0) close(*fd);
-    for (int *fd = pipes->guard; fd < pipes->guard + 2; fd++)
-        if (*fd >= 0) close(*fd);
+    for (size_t i = 0; i < PIPE_COUNT; i++)
+        for (size_t k = 0; k < 2; k++) close_fd(&pipes->fds[i][k]);
 }
 
-/* A descriptor that no dup2 of the child's will hit. */
-static bool open_pipe(int ends[2])
+static int take_fd(int *fd)
 {
-    if (pipe2(ends, O_CLOEXEC) != 0) return false;
-    for (int i = 0; i < 2; i++) {
-        if (ends[i] > CHILD_OUT) continue;
-        int moved = fcntl(ends[i], F_DUPFD_CLOEXEC, CHILD_OUT + 1);
-        if (moved < 0) return false;
-        close(ends[i]);
-        ends[i] = moved;
+    int taken = *fd;
+    *fd = -1;
+    return taken;
+}
+
+static tidemill_error *open_pipes(struct pipes *pipes)
+{
+    memset(pipes, -1, sizeof *pipes);
+    for (size_t i = 0; i < PIPE_COUNT; i++) {
+        if (pipe2(pipes->fds[i], O_CLOEXEC) != 0)
+            return error_errno(ERROR_HOST_FAILED, errno, "cannot make a pipe");
+        for (size_t k = 0; k < 2; k++) {
+            int moved = fcntl(pipes->fds[i][k], F_DUPFD_CLOEXEC, FD_MIN);
+            if (moved < 0) return error_errno(ERROR_HOST_FAILED, errno, "cannot make a pipe");
+            close(pipes->fds[i][k]);
+            pipes->fds[i][k] = moved;
+        }
     }
-    return true;
+    /* A wish: where it is not granted, more calls move the same bytes. */
+    (void)fcntl(pipes->fds[PIPE_IN][1], F_SETPIPE_SZ, PIPE_BYTES);
+    (void)fcntl(pipes->fds[PIPE_OUT][1], F_SETPIPE_SZ, PIPE_BYTES);
+    return NULL;
 }
 
-static bool open_pipes(struct pipes *pipes)
+/* In the children. */
+
+static void reset_signals(void)
 {
-    *pipes = (struct pipes){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
-    return open_pipe(pipes->in) && open_pipe(pipes->out) && open_pipe(pipes->log) &&
-           open_pipe(pipes->error) && open_pipe(pipes->guard);
+    sigset_t none;
+    sigemptyset(&none);
+    for (int i = 1; i < NSIG; i++) signal(i, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static void fail_child(int fd)
+static void close_from(unsigned first)
 {
-    int errnum = errno;
-    ssize_t written = write(fd, &errnum, sizeof errnum);
+#ifdef SYS_close_range
+    if (syscall(SYS_close_range, first, ~0U, 0) == 0) return;
+#endif
+    for (unsigned fd = first; fd < 1024; fd++) close((int)fd);
+}
+
+static _Noreturn void become_handler(const struct pipes *pipes, char *const *words,
+                                     char *const *environment, pid_t parent)
+{
+    int exec_fd = pipes->fds[PIPE_EXEC][1];
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(127); /* it ended before the line above */
+    setpgid(0, 0);
+    reset_signals();
+    int null = open("/dev/null", O_RDWR);
+    if (null < 0 || dup2(null, 0) < 0 || dup2(pipes->fds[PIPE_LOG][1], 1) < 0 ||
+        dup2(pipes->fds[PIPE_LOG][1], 2) < 0 || dup2(pipes->fds[PIPE_IN][0], IN_FD) < 0 ||
+        dup2(pipes->fds[PIPE_OUT][1], OUT_FD) < 0)
+        goto fail;
+    if (dup2(exec_fd, OUT_FD + 1) < 0 || fcntl(OUT_FD + 1, F_SETFD, FD_CLOEXEC) != 0) goto fail;
+    exec_fd = OUT_FD + 1;
+    close_from(OUT_FD + 2);
+    execvpe(words[0], words, environment);
+fail:;
+    int problem = errno;
+    ssize_t written = write(exec_fd, &problem, sizeof problem);
     (void)written;
     _exit(127);
 }
 
-/* Between fork and exec: only what a process with threads may do there. */
-static void run_child(char *const *arguments, const struct pipes *pipes, pid_t parent, pid_t group)
+static _Noreturn void become_keeper(int fd, pid_t group)
 {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) _exit(127); /* it died before the line above */
-    setpgid(0, group);
-    signal(SIGPIPE, SIG_DFL);
-    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    bool is_fine = null >= 0 && dup2(null, 0) == 0 && dup2(pipes->log[1], 1) == 1 &&
-                   dup2(pipes->log[1], 2) == 2 && dup2(pipes->in[0], CHILD_IN) == CHILD_IN &&
-                   dup2(pipes->out[1], CHILD_OUT) == CHILD_OUT;
-    if (is_fine) execvp(arguments[0], arguments);
-    fail_child(pipes->error[1]);
+    char byte;
+    setsid(); /* out of reach of what is sent to the engine's group */
+    prctl(PR_SET_NAME, "tidemill-keeper");
+    if (dup2(fd, 0) < 0) _exit(1);
+    close_from(1);
+    for (;;) {
+        ssize_t n = read(0, &byte, 1);
+        if (n == 1) _exit(0); /* the group is gone */
+        if (n == 0 || errno != EINTR) break;
+    }
+    kill(-group, SIGKILL);
+    _exit(0);
 }
 
-static tidemill_error *fork_child(char *const *arguments, struct pipes *pipes, pid_t group,
-                                  pid_t *ret)
+/* --- starting --- */
+
+/* The host's environment, which has no secrets in it, and where the descriptors are. One block, whose
+ * strings are borrowed. */
+static char **make_environment(void)
 {
-    int errnum = 0;
-    pid_t parent = getpid(), pid = fork();
-    if (pid < 0) return error_errno(ERROR_MODEL_LOAD, errno, "cannot start %s", arguments[0]);
-    if (pid == 0) run_child(arguments, pipes, parent, group);
-    setpgid(pid, group); /* whoever is first */
-    close(pipes->error[1]);
-    pipes->error[1] = -1;
-    ssize_t size = read(pipes->error[0], &errnum, sizeof errnum); /* its end: exec closed it */
-    if (size == (ssize_t)sizeof errnum) {
-        waitpid(pid, NULL, 0);
-        return error_errno(ERROR_MODEL_LOAD, errnum, "cannot start '%s'", arguments[0]);
+    static char in_text[] = "TIDEMILL_EXEC_IN=3", out_text[] = "TIDEMILL_EXEC_OUT=4";
+    char **kept = process_environment();
+    size_t n = 0;
+    if (kept == NULL) return NULL;
+    while (kept[n] != NULL) n++;
+    char **all = realloc(kept, (n + 3) * sizeof *all);
+    if (all == NULL) {
+        free(kept);
+        return NULL;
     }
-    *ret = pid;
+    all[n] = in_text;
+    all[n + 1] = out_text;
+    all[n + 2] = NULL;
+    return all;
+}
+
+static tidemill_error *fork_handler(struct pipes *pipes, char *const *words,
+                                    struct exec_process *process)
+{
+    char **environment = make_environment();
+    pid_t self = getpid();
+    if (environment == NULL) return error_memory();
+    pid_t pid = fork();
+    if (pid == 0) become_handler(pipes, words, environment, self);
+    int r = errno;
+    free(environment);
+    if (pid < 0) return error_errno(ERROR_HOST_FAILED, r, "cannot start another process");
+    process->pid = pid;
+    setpgid(pid, pid); /* whichever of the two comes first */
+    process->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     return NULL;
 }
 
-static tidemill_error *start_guard(struct pipes *pipes, struct exec_process *process)
+static tidemill_error *fork_keeper(struct pipes *pipes, struct exec_process *process)
 {
-    process->guard = exec_start_guard(pipes->guard);
-    if (process->guard < 0) {
-        process->guard = 0;
-        return error_errno(ERROR_MODEL_LOAD, errno, "cannot start a process for the handler");
-    }
-    process->guard_fd = pipes->guard[1];
-    pipes->guard[1] = -1;
+    pid_t group = process->pid, pid = fork();
+    if (pid == 0) become_keeper(pipes->fds[PIPE_KEEPER][0], group);
+    if (pid < 0) return error_errno(ERROR_HOST_FAILED, errno, "cannot start another process");
+    process->keeper = pid;
+    process->keeper_fd = take_fd(&pipes->fds[PIPE_KEEPER][1]);
     return NULL;
 }
 
-/* Large pipes are a wish: without them a frame takes more turns. */
-static void set_ends(const struct pipes *pipes)
+/* The pipe ends without a word when exec has closed it. */
+static tidemill_error *wait_for_exec(struct pipes *pipes, const char *program)
 {
-    fcntl(pipes->in[1], F_SETPIPE_SZ, PIPE_BYTES);
-    fcntl(pipes->out[0], F_SETPIPE_SZ, PIPE_BYTES);
-    fcntl(pipes->in[1], F_SETFL, O_NONBLOCK);
-    fcntl(pipes->out[0], F_SETFL, O_NONBLOCK);
+    int problem = 0;
+    ssize_t n;
+    close_fd(&pipes->fds[PIPE_EXEC][1]);
+    do n = read(pipes->fds[PIPE_EXEC][0], &problem, sizeof problem);
+    while (n < 0 && errno == EINTR);
+    if (n != sizeof problem) return NULL;
+    return error_errno(ERROR_MODEL_LOAD, problem, "cannot run the handler '%s'", program);
 }
 
-tidemill_error *exec_start(char *const *arguments, struct exec_process *ret)
+static tidemill_error *start(struct pipes *pipes, char *const *words, struct exec_process *process)
+{
+    TRY(open_pipes(pipes));
+    TRY(fork_handler(pipes, words, process));
+    TRY(fork_keeper(pipes, process));
+    process->in = take_fd(&pipes->fds[PIPE_IN][1]);
+    process->out = take_fd(&pipes->fds[PIPE_OUT][0]);
+    fcntl(process->in, F_SETFL, O_NONBLOCK);
+    fcntl(process->out, F_SETFL, O_NONBLOCK);
+    close_fd(&pipes->fds[PIPE_IN][0]);
+    close_fd(&pipes->fds[PIPE_OUT][1]);
+    close_fd(&pipes->fds[PIPE_LOG][1]);
+    TRY(wait_for_exec(pipes, words[0]));
+    return exec_log_start(take_fd(&pipes->fds[PIPE_LOG][0]), &process->log);
+}
+
+tidemill_error *exec_start(char *const *words, struct exec_process *ret)
 {
     struct pipes pipes;
     *ret = EXEC_PROCESS_NONE;
-    tidemill_error *error = NULL;
-    setenv("TIDEMILL_EXEC_IN", "3", 1);
-    setenv("TIDEMILL_EXEC_OUT", "4", 1);
-    if (!open_pipes(&pipes))
-        error = error_errno(ERROR_MODEL_LOAD, errno, "cannot make pipes for %s", arguments[0]);
-    if (error == NULL) error = start_guard(&pipes, ret);
-    if (error == NULL) error = fork_child(arguments, &pipes, ret->guard, &ret->pid);
-    if (error == NULL) {
-        ret->pidfd = (int)syscall(SYS_pidfd_open, ret->pid, 0);
-        set_ends(&pipes);
-        ret->in = pipes.in[1];
-        ret->out = pipes.out[0];
-        pipes.in[1] = pipes.out[0] = -1;
-        ret->has_log_thread =
-            pthread_create(&ret->log_thread, NULL, copy_lines, (void *)(intptr_t)pipes.log[0]) == 0;
-        if (ret->has_log_thread) pipes.log[0] = -1;
-    }
+    tidemill_error *error = start(&pipes, words, ret);
     close_pipes(&pipes);
-    if (error != NULL) exec_stop(ret, NULL, 0);
+    if (error != NULL) exec_stop(ret, 0, NULL, 0);
     return error;
 }
 
-/* --- frames --------------------------------------------------------------------------------------------- */
+/* Ending. It is reaped last: until then its number, and so its group's, cannot be another's. */
 
-/* False: it has ended, and all that it sent has been read. */
-static bool wait_for_bytes(const struct exec_process *process)
+bool exec_has_ended(const struct exec_process *process)
 {
-    struct pollfd items[] = {{.fd = process->out, .events = POLLIN},
-                             {.fd = process->pidfd, .events = POLLIN}};
-    while (poll(items, COUNT_OF(items), -1) < 0)
-        if (errno != EINTR) return false;
-    return items[0].revents != 0;
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t)process->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+           info.si_pid != 0;
 }
 
-/* Waits for room. What it sends before it has read all would make both wait for ever. */
-static tidemill_error *wait_for_room(const struct exec_process *process)
+static void end_text(const siginfo_t *info, char *text, size_t size)
 {
-    struct pollfd items[] = {{.fd = process->in, .events = POLLOUT},
-                             {.fd = process->pidfd, .events = POLLIN},
-                             {.fd = process->out, .events = POLLIN}};
-    while (poll(items, COUNT_OF(items), -1) < 0)
-        if (errno != EINTR)
-            return error_new(ERROR_HOST_CRASHED, "the handler cannot be waited for");
-    if (items[0].revents != 0) return NULL;
-    if (items[1].revents != 0) return error_new(ERROR_HOST_CRASHED, "the handler stopped reading");
-    return error_new(ERROR_HOST_CRASHED, "the handler sent or closed before it had read");
+    struct process_end end = {.is_signalled = info->si_code != CLD_EXITED,
+                              .status = info->si_status};
+    process_end_text(&end, text, size);
 }
 
-tidemill_error *exec_send(struct exec_process *process, const struct buffer *frame)
+static void wait_for_end(const struct exec_process *process, int patience_ms, char *text,
+                         size_t size)
 {
-    for (size_t sent = 0; sent < frame->size;) {
-        ssize_t size = write(process->in, frame->data + sent, frame->size - sent);
-        bool is_full = size < 0 && (errno == EAGAIN || errno == EINTR);
-        if (is_full) TRY(wait_for_room(process));
-        if (size < 0 && !is_full)
-            return error_new(ERROR_HOST_CRASHED, "the handler stopped reading");
-        sent += (size_t)MAX(size, (ssize_t)0);
+    int64_t until_ns = clock_now_ns() + (int64_t)patience_ms * 1000000;
+    while (!exec_has_ended(process)) {
+        if (clock_now_ns() >= until_ns) return;
+        poll(NULL, 0, 2);
     }
-    return NULL;
+    siginfo_t info = {0};
+    if (text != NULL && waitid(P_PID, (id_t)process->pid, &info, WEXITED | WNOWAIT) == 0)
+        end_text(&info, text, size);
 }
 
-static bool read_whole(const struct exec_process *process, void *data, size_t size)
+static void reap(pid_t pid)
 {
-    for (size_t got = 0; got < size;) {
-        ssize_t n = read(process->out, (char *)data + got, size - got);
-        if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN)) return false;
-        if (n < 0 && !wait_for_bytes(process)) return false;
-        got += (size_t)MAX(n, (ssize_t)0);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) continue;
+}
+
+void exec_stop(struct exec_process *process, int patience_ms, char *text, size_t size)
+{
+    if (size > 0) text[0] = '\0';
+    if (process->pid > 0) {
+        wait_for_end(process, patience_ms, text, size);
+        kill(-process->pid, SIGKILL);
+        kill(process->pid, SIGKILL);
     }
-    return true;
+    if (process->keeper > 0) {
+        ssize_t written = write(process->keeper_fd, "", 1);
+        (void)written;
+    }
+    exec_log_stop(&process->log);
+    if (process->keeper > 0) reap(process->keeper);
+    if (process->pid > 0) reap(process->pid);
+    close_fd(&process->keeper_fd);
+    close_fd(&process->pidfd);
+    close_fd(&process->in);
+    close_fd(&process->out);
+    *process = EXEC_PROCESS_NONE;
 }
-
-tidemill_error *exec_receive(struct exec_process *process, size_t bytes_max, struct buffer *ret)
-{
-    uint32_t length;
-    ret->size = 0;
-    if (!read_whole(process, &length, sizeof length))
-        return error_new(ERROR_HOST_CRASHED, "the handler ended");
-    if (length > bytes_max)
-        return error_new(ERROR_HOST_CRASHED, "the handler sent a frame of %u bytes, more than %zu",
-                         length, bytes_max);
-    char *place = buffer_reserve(ret, (size_t)length + 1);
-    if (place == NULL) return error_memory();
-    if (!read_whole(process, place, length))
-        return error_new(ERROR_HOST_CRASHED, "the handler ended in the middle of a frame");
-    ret->size = length;
-    return NULL;
-}
-
-/* --- ending ------------------------------------------------------------------------------------------------ */
 
 void exec_kill(const struct exec_process *process)
 {
-    if (process->guard > 0) kill(-process->guard, SIGKILL);
-}
-
-/* Its end by itself, as far as that comes soon. */
-static bool wait_child(pid_t pid, int wait_ms, int *status)
-{
-    struct timespec pause = {.tv_nsec = 5000000};
-    for (int64_t end_ns = clock_now_ns() + (int64_t)wait_ms * 1000000;;) {
-        pid_t found = waitpid(pid, status, WNOHANG);
-        if (found == pid || (found < 0 && errno != EINTR)) return true;
-        if (clock_now_ns() >= end_ns) return false;
-        nanosleep(&pause, NULL);
-    }
-}
-
-/* A process that left the group may hold the log's pipe: then the thread is left to it. */
-static void join_log(struct exec_process *process)
-{
-    struct timespec until;
-    if (!process->has_log_thread) return;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += LOG_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
-    if (pthread_timedjoin_np(process->log_thread, NULL, &until) != 0)
-        pthread_detach(process->log_thread);
-    process->has_log_thread = false;
-}
-
-void exec_stop(struct exec_process *process, char *text, size_t size)
-{
-    int status = 0;
-    if (text != NULL) text[0] = '\0';
-    if (process->in >= 0) close(process->in); /* a handler ends when it has nothing more to read */
-    if (process->out >= 0) close(process->out);
-    process->in = process->out = -1;
-    if (process->pid > 0) {
-        bool has_ended = wait_child(process->pid, END_MS, &status);
-        exec_kill(process);
-        if (!has_ended) waitpid(process->pid, &status, 0);
-        struct process_end end = {.is_signalled = WIFSIGNALED(status),
-                                  .status =
-                                      WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)};
-        if (text != NULL) process_end_text(&end, text, size);
-    }
-    exec_end_guard(process->guard, process->guard_fd);
-    if (process->pidfd >= 0) close(process->pidfd);
-    process->pid = process->guard = 0;
-    process->pidfd = process->guard_fd = -1;
-    join_log(process);
+    if (process->pid > 0) kill(-process->pid, SIGKILL);
 }
 
 void exec_usage(const struct exec_process *process, double *ret_cpu_s, uint64_t *ret_memory)

@@ -256,7 +256,14 @@ static bool answer_work(struct host *host, size_t size)
     if (!read_work(host, size, &work)) return false;
     atomic_store(&host->board->started_seq, work.seq);
     struct wire_reply reply = make_reply(&work);
-    return send_reply(host, &reply, run_work(host, &work, &reply));
+    tidemill_error *error = run_work(host, &work, &reply);
+    if (error_code_of(error) == ERROR_MODEL_LOAD) { /* the call has not begun: nobody is to blame */
+        atomic_store(&host->board->started_seq, 0);
+        log_event(LOG_WARNING, "%s", error_message(error));
+        error_free(error);
+        return false;
+    }
+    return send_reply(host, &reply, error);
 }
 
 /* Many units at a time. */

@@ -211,16 +211,6 @@ static void note_outside(struct hosts *hosts, struct slot *slot, const struct wi
     slot->outside_memory_bytes = MIN(reply->outside_memory_bytes, (uint64_t)1 << 50);
 }
 
-/* A host that lost a process of its own is as bad as one that died itself. */
-static void count_inner_death(struct hosts *hosts, int deaths, const char *message)
-{
-    hosts->deaths_in_a_row = deaths;
-    if (deaths >= DEATHS_IN_A_ROW_MAX)
-        hosts_fail(hosts, error_new(ERROR_HOST_FAILED,
-                                    "%d deaths in a row without one answer; the last time: %s",
-                                    deaths, message));
-}
-
 static tidemill_error *take_reply(struct hosts *hosts, struct slot *slot, size_t size,
                                   int64_t now_ns)
 {
@@ -232,8 +222,13 @@ static tidemill_error *take_reply(struct hosts *hosts, struct slot *slot, size_t
     if (place == slot->n_units)
         return error_new(ERROR_HOST_CRASHED, "the model process answered out of order");
     struct unit *unit = slot->units[place];
+    if (reply.code == ERROR_HOST_CRASHED) { /* a process of its own died: it goes too */
+        note_outside(hosts, slot, &reply);
+        wire_clean_text(reply.message, sizeof reply.message);
+        return error_new(ERROR_HOST_CRASHED, "%s", reply.message);
+    }
     if (reply.code != ERROR_OK && reply.code != ERROR_MODEL_ERROR &&
-        reply.code != ERROR_OUTPUT_TOO_LARGE && reply.code != ERROR_HOST_CRASHED)
+        reply.code != ERROR_OUTPUT_TOO_LARGE)
         return error_new(ERROR_HOST_CRASHED, "the model process answered an unknown code");
 
     struct runtime_done *done = &unit->done;
@@ -252,10 +247,7 @@ static tidemill_error *take_reply(struct hosts *hosts, struct slot *slot, size_t
     done->run_s = (double)run_ns * 1e-9;
     hosts->busy_s += done->run_s;
     note_outside(hosts, slot, &reply);
-    bool is_found = done->code != ERROR_HOST_CRASHED || unit->work.n_rows == 1;
-    int deaths = hosts->deaths_in_a_row + 1;
     finish_unit(hosts, slot, place, now_ns);
-    if (!is_found) count_inner_death(hosts, deaths, done->message);
     return NULL;
 }
 

@@ -22,8 +22,6 @@
 #include "runtime/process.h"
 #include "runtime/wire.h"
 
-#define DEATHS_IN_A_ROW_MAX 48
-
 enum slot_state { SLOT_NONE, SLOT_LOADING, SLOT_READY, SLOT_DYING };
 enum death_cause { DEATH_OWN, DEATH_TIMEOUT, DEATH_NONSENSE, DEATH_LOAD_FAILED };
 

@@ -61,7 +61,7 @@ static bool is_secret(const char *variable)
     return false;
 }
 
-static char **make_environment(void)
+char **process_environment(void)
 {
     size_t count = 0, kept = 0;
     while (environ != NULL && environ[count] != NULL) count++;
@@ -112,7 +112,7 @@ static int spawn(const char *program, int fd, pid_t *ret)
     snprintf(parent, sizeof parent, "%d", (int)getpid());
     char name[] = "tidemill", host[] = "host", fd_option[] = "--fd", parent_option[] = "--parent";
     char *const arguments[] = {name, host, fd_option, fd_text, parent_option, parent, NULL};
-    char **environment = make_environment();
+    char **environment = process_environment();
     if (environment == NULL) return ENOMEM;
 
     posix_spawn_file_actions_t actions;

@@ -46,6 +46,10 @@ void process_abandon(struct process *process);
 /* "killed by SIGSEGV", "exited with status 0" */
 void process_end_text(const struct process_end *end, char *text, size_t size);
 
+/* This process's variables but those that look like secrets. One block; the strings are borrowed. NULL: no
+ * memory. */
+char **process_environment(void);
+
 double process_cpu_s(const struct process *process);
 /* Resident now, and at most so far; 0 where unknown. Threads: 0, they are part of the engine. */
 void process_memory(const struct process *process, uint64_t *ret_now, uint64_t *ret_peak);

@@ -19,7 +19,7 @@
 
 #include <stdatomic.h>
 
-#define WIRE_VERSION 2
+#define WIRE_VERSION 3
 #define WIRE_UNITS_MAX 512 /* on their way to one host, or in it */
 #define UNITS_OF_ONE 2     /* units_max of what runs one at a time: one more waits in the socket */
 #define WIRE_MESSAGE_BYTES_MAX ((size_t)128 << 10)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, commits, leftovers, read_jsonl, run, start, write_jsonl
+from conftest import ROOT, TIDEMILL, commits, leftovers, read_jsonl, run, start, write_jsonl
 
 PYTHON = {"PYTHONPATH": str(ROOT / "python"), "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -77,12 +77,21 @@ def handlers_alive(folder):
                           text=True).stdout.split()
 
 
+def await_none(pattern):
+    for _ in range(100):
+        if subprocess.run(["pgrep", "-f", pattern], capture_output=True).returncode != 0:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{pattern} is still there")
+
+
 def test_records_are_answered_in_order(tmp_path):
     ask(tmp_path, [{"id": f"é{i}", "x": i, "text": "ünïcode \U0001f600"} for i in range(5000)])
     lines = read_jsonl(tmp_path / "out.jsonl")
     assert [line["id"] for line in lines] == [f"é{i}" for i in range(5000)]
     assert [line["response"]["double"] for line in lines] == [2 * i for i in range(5000)]
-    assert leftovers(tmp_path) == [] and handlers_alive(tmp_path) == []
+    assert leftovers(tmp_path) == []
+    await_none(f"{tmp_path}/handler.py")
 
 
 def test_a_part_of_the_record_and_csv(tmp_path):
@@ -123,7 +132,7 @@ def test_a_hang_is_killed(tmp_path):
     records[11]["do"] = "hang"
     ask(tmp_path, records, "--timeout", "1s", "--batch", 4, "--instances", 1, check=1)
     assert [(e["id"], e["code"]) for e in errors_of(tmp_path)] == [(11, "host_timeout")]
-    assert handlers_alive(tmp_path) == []
+    await_none(f"{tmp_path}/handler.py")
 
 
 def test_what_it_prints_goes_to_the_log(tmp_path):
@@ -161,7 +170,7 @@ def test_a_handler_that_speaks_wrongly_is_caught(tmp_path, body, words):
     ask(tmp_path, [{"id": 1}], "--tune", "off",
         model=handler(tmp_path, RAW + HELLO + loop), check=1)
     assert words in errors_of(tmp_path)[0]["message"]
-    assert handlers_alive(tmp_path) == []
+    await_none(f"{tmp_path}/handler.py")
 
 
 @pytest.mark.parametrize("text, words", [
@@ -230,13 +239,14 @@ def test_handlers_end_with_a_killed_engine_and_the_job_goes_on(tmp_path):
     assert handlers_alive(tmp_path)
     job.send_signal(signal.SIGKILL)
     job.wait()
-    for _ in range(100):
-        if not handlers_alive(tmp_path):
-            break
-        time.sleep(0.05)
-    assert handlers_alive(tmp_path) == []
+    await_none(f"{tmp_path}/handler.py")
     run(*arguments, cwd=tmp_path, check=0, env=PYTHON)
     assert [line["response"] for line in read_jsonl(tmp_path / "out.jsonl")] == list(range(400))
+    killed = (tmp_path / "out.jsonl").read_bytes()
+    (tmp_path / "out.jsonl").unlink()
+    (tmp_path / "out.jsonl.journal").unlink()
+    run(*arguments, cwd=tmp_path, check=0, env=PYTHON)
+    assert (tmp_path / "out.jsonl").read_bytes() == killed
 
 
 def test_a_handler_in_another_language(tmp_path):
@@ -249,6 +259,178 @@ def test_a_handler_in_another_language(tmp_path):
         cwd=tmp_path, check=0)
     assert [line["response"] for line in read_jsonl(tmp_path / "out.jsonl")] == [
         f"WORD {i}" for i in range(100)]
+
+
+def test_workers_that_hold_the_pipes_hide_no_death(tmp_path):
+    """Their ends stay open when the handler is gone: without a look at it the job would hang."""
+    text = """
+import os, time, tidemill
+@tidemill.model
+def predict(records):
+    for record in records:
+        if record["x"] == 50:
+            if os.fork() == 0:
+                time.sleep(600)
+            os._exit(5)
+    return [record["x"] for record in records]
+predict.serve()
+"""
+    ask(tmp_path, [{"id": i, "x": i} for i in range(100)], "--instances", 1,
+        model=handler(tmp_path, text), check=1)
+    assert [(e["id"], e["code"], e["message"]) for e in errors_of(tmp_path)] == [
+        (50, "host_crashed", "the handler ended: exited with status 5")]
+    await_none(f"{tmp_path}/handler.py")
+
+
+def test_a_handler_that_does_not_start_again_costs_no_record(tmp_path):
+    text = """
+import os, tidemill
+@tidemill.model
+def predict(records):
+    if any(record["x"] == 50 for record in records):
+        os.rename(__file__, __file__ + ".away")
+        os._exit(5)
+    return [record["x"] for record in records]
+predict.serve()
+"""
+    model = handler(tmp_path, text)
+    arguments = ["--batch", 8, "--instances", 1, "--checkpoint-every", "20ms"]
+    result = ask(tmp_path, [{"id": i, "x": i} for i in range(100)], *arguments, model=model, check=3)
+    assert "does not start again" in result.err and "exited with status 2" in result.err
+    failed = list(tmp_path.glob("out.jsonl.errors*"))
+    assert sum(len(path.read_text().splitlines()) for path in failed) == 0
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_one_that_ended_between_two_calls_costs_no_record(tmp_path, is_there):
+    """Started again if it can be; else the job stops, and blames nobody."""
+    text = RAW + HELLO + """
+answered = os.path.dirname(sys.argv[0]) + "/answered"
+is_first = not os.path.exists(answered)
+while True:
+    records = receive()
+    if sys.argv[1] == "away":
+        os.rename(sys.argv[0], sys.argv[0] + ".away")
+    send(json.dumps({"results": records}).encode())
+    open(answered, "a").close()
+    if is_first:
+        break
+"""
+    model = handler(tmp_path, text) + (" stay" if is_there else " away")
+    job = subprocess.Popen(
+        [TIDEMILL, "run", "-q", "-m", model, "-i", "-", "-o", "out.jsonl", "--tune", "off",
+         "--batch", "4096", "--instances", "1", "--dedup", "off", "--input-format", "jsonl"],
+        cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, **PYTHON})
+    # enough for a call
+    lines = [json.dumps({"id": i}) + "\n" for i in range(4096)]
+    job.stdin.write("".join(lines))
+    job.stdin.flush()
+    for _ in range(3000):
+        if (tmp_path / "answered").exists():
+            break
+        time.sleep(0.01)
+        assert job.poll() is None, job.stderr.read()
+    await_none(f"^{sys.executable} {tmp_path}/handler.py")  # not the job, which has it as an option
+    _, err = job.communicate("".join(lines), timeout=60)
+    failed = tmp_path.glob("out.jsonl.errors*")
+    assert "".join(path.read_text() for path in failed) == "", err
+    assert job.returncode == (0 if is_there else 3), err
+    if is_there:
+        assert len(read_jsonl(tmp_path / "out.jsonl")) == 8192
+    else:
+        assert "does not start again" in err
+
+
+def test_an_early_answer_is_no_deadlock(tmp_path):
+    """Both directions are larger than a pipe holds."""
+    body = """
+while True:
+    source.read(4)
+    send(b'{"results":["' + b"y" * (4 << 20) + b'"]}')
+"""
+    result = ask(tmp_path, [{"id": 1, "pad": "z" * (4 << 20)}], "--tune", "off", "--instances", 1,
+                 model=handler(tmp_path, RAW + HELLO + body), check=None)
+    assert result.returncode in (0, 1) and leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("end", ["timeout", "kill"])
+def test_what_a_handler_started_ends_with_it(tmp_path, end):
+    seconds = 4000 + os.getpid()
+    text = f"""
+import subprocess, time, tidemill
+@tidemill.model
+def predict(records):
+    subprocess.Popen(["sleep", "{seconds}"])
+    time.sleep(1000)
+predict.serve()
+"""
+    write_jsonl(tmp_path / "in.jsonl", [{"id": 1}])
+    arguments = ["run", "-q", "-m", handler(tmp_path, text), "-i", "in.jsonl", "-o", "out.jsonl",
+                 "--tune", "off", "--timeout", "1s" if end == "timeout" else "10m"]
+    job = start(*arguments, cwd=tmp_path, env={**os.environ, **PYTHON})
+    pattern = f"^sleep {seconds}$"
+    while subprocess.run(["pgrep", "-f", pattern], capture_output=True).returncode != 0:
+        time.sleep(0.01)
+        assert job.poll() is None
+    if end == "kill":
+        job.kill()
+    assert job.wait(60) == (1 if end == "timeout" else -signal.SIGKILL)
+    job.stderr.close()
+    await_none(pattern)
+    await_none(f"{tmp_path}/handler.py")
+
+
+def test_a_handler_has_no_secrets_and_usual_signals(tmp_path):
+    text = """
+import os, signal, tidemill
+@tidemill.model
+def predict(records):
+    ignored = [s.name for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+               if signal.getsignal(s) == signal.SIG_IGN]
+    open_fds = sorted(int(name) for name in os.listdir("/proc/self/fd"))
+    return [{"secret": "MY_API_KEY" in os.environ, "ignored": ignored, "fds": open_fds[:-1]}
+            for record in records]
+predict.serve()
+"""
+    write_jsonl(tmp_path / "in.jsonl", [{"id": 1}])
+    for more in [], ["--isolate=false"]:
+        (tmp_path / "out.jsonl").unlink(missing_ok=True)
+        (tmp_path / "out.jsonl.journal").unlink(missing_ok=True)
+        run("run", "-m", handler(tmp_path, text), "-i", "in.jsonl", "-o", "out.jsonl", "--tune",
+            "off", *more, cwd=tmp_path, check=0, env={**PYTHON, "MY_API_KEY": "s3cret"})
+        assert read_jsonl(tmp_path / "out.jsonl")[0]["response"] == {
+            "secret": False, "ignored": [], "fds": [0, 1, 2, 3, 4]}
+
+
+def test_lines_are_told_when_they_are_printed(tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    result = ask(tmp_path, [{"id": 1, "x": 5, "do": "print"}], "--tune", "off")
+    assert "handler: to stdout 5" in result.err
+
+
+def test_messages_end_between_characters(tmp_path):
+    text = HANDLER.replace('"no luck with %r" % x', '"é" * 399')
+    ask(tmp_path, [{"id": 1, "do": "fail"}], model=handler(tmp_path, text), check=1)
+    assert set(errors_of(tmp_path)[0]["message"]) == {"é"}
+
+
+@pytest.mark.parametrize("batch", [1, 7, 1000])
+def test_batches_are_those_asked_for(tmp_path, batch):
+    text = HANDLER.replace("results = []", "results = [len(records)] * len(records); return results")
+    ask(tmp_path, [{"id": i} for i in range(3000)], "--batch", batch, "--dedup", "off",
+        model=handler(tmp_path, text))
+    sizes = {line["response"] for line in read_jsonl(tmp_path / "out.jsonl")}
+    assert batch in sizes and max(sizes) == batch
+
+
+def test_batches_are_measured(tmp_path):
+    """A call costs much, a record nothing: many at a time are best."""
+    text = HANDLER.replace("results = []", "time.sleep(0.002); return [len(records)] * len(records)")
+    ask(tmp_path, [{"id": i, "x": i} for i in range(60000)], "--instances", 1, "--dedup", "off",
+        model=handler(tmp_path, text))
+    assert max(line["response"] for line in read_jsonl(tmp_path / "out.jsonl")) >= 64
+
 
 
 # one with a process of its own, as worker pools have, that holds its ends of the pipes
@@ -306,11 +488,3 @@ def test_a_worker_that_left_the_group_does_not_hold_the_job_up(tmp_path):
     finally:  # by number: it is ours, and nobody else ends it
         for pid in handlers_alive(tmp_path):
             os.kill(int(pid), signal.SIGKILL)
-
-
-def test_one_that_talks_before_it_has_read_is_caught(tmp_path):
-    """Both would wait for the other to read."""
-    text = RAW + HELLO + "while True:\n    sink.write(b'x' * (8 << 20))\n"
-    ask(tmp_path, [{"id": 1, "pad": "z" * (4 << 20)}], "--tune", "off", "--instances", 1,
-        model=handler(tmp_path, text), check=1)
-    assert "before it had read" in errors_of(tmp_path)[0]["message"]

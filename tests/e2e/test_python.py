@@ -89,3 +89,42 @@ def test_types_hold():
     if mypy.returncode != 0:
         pytest.skip("no mypy here")
     subprocess.run([sys.executable, "-m", "mypy", "--strict", ROOT / "python/tidemill"], check=True)
+
+
+ODD = r"""
+import tidemill
+
+class Array:
+    def __init__(self, value): self.value = value
+    def tolist(self): return self.value
+
+@tidemill.model
+def odd(records):
+    if records[0].get("all") == "text": return "a" * len(records)
+    give = {"nan": float("nan"), "set": {1}, "array": Array([1, 2]), "text": "\u00fc\U0001f600",
+            "lone": "\ud800", "why": tidemill.Error("\ud800 alone")}
+    return [give[record["give"]] for record in records]
+
+if __name__ == "__main__":
+    odd.serve()
+"""
+
+
+def test_results_that_are_no_json_cost_their_records(model, tmp_path):
+    (tmp_path / "handler.py").write_text(ODD)
+    gifts = ["nan", "array", "set", "text", "lone", "why", "array"]
+    client = tidemill.Client(model, tune="off", dedup="off")
+    answers = client.run([{"give": gift} for gift in gifts])
+    assert [isinstance(answer, tidemill.JobError) for answer in answers] == [
+        True, False, True, False, True, True, False]
+    assert answers[1] == {"response": [1, 2]} and answers[3] == {"response": "\u00fc\U0001f600"}
+    assert "not JSON" in str(answers[0]) and "alone" in str(answers[5])
+    answers = client.run([{"all": "text"}] * 2)
+    assert all("not a list of results" in str(answer) for answer in answers)
+
+
+def test_answers_are_readable_text(model, tmp_path):
+    (tmp_path / "handler.py").write_text(ODD)
+    write_jsonl(tmp_path / "in.jsonl", [{"id": 1, "give": "text"}])
+    tidemill.run(model, tmp_path / "in.jsonl", tmp_path / "out.jsonl")
+    assert "\u00fc\U0001f600" in (tmp_path / "out.jsonl").read_text(encoding="utf-8")

@@ -120,6 +120,8 @@ static void replies_that_are_none_are_told(void **state)
         {"{\"error\":1,\"results\":[1,2]}", "the handler failed"},
         {"{\"results\":[1,\"\xff\"]}", "not UTF-8"},
         {"{\"r\\u0065sults\":[1,2]}", "plain key"},
+        {"{\"r\\u0065sults\":[1,2],\"results\":[]}", "several"},
+        {"{\"results\":[1,2],\"results\":[1,2]}", "several"},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct buffer out = {0};
@@ -173,6 +175,104 @@ static void a_hello_is_read(void **state)
     }
 }
 
+/* Programs that say what a case needs, with the shell's printf: 4 is their output, 3 their input. */
+static void start_shell(struct exec_process *process, const char *script)
+{
+    char *words[] = {(char[]){"sh"}, (char[]){"-c"}, strdup(script), NULL};
+    expect_fine(exec_start(words, process), script);
+    free(words[2]);
+}
+
+static void frames_are_exchanged(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *script;
+        enum error_code code;
+        const char *words; /* of the payload, or of the error */
+    } cases[] = {
+        {"whole", "printf '\\003\\0\\0\\0abc' >&4; read x <&3", ERROR_OK, "abc"},
+        {"in pieces",
+         "printf '\\003\\0' >&4; sleep 0.05; printf '\\0\\0ab' >&4; sleep 0.05; printf c >&4",
+         ERROR_OK, "abc"},
+        {"empty", "printf '\\0\\0\\0\\0' >&4", ERROR_OK, ""},
+        {"no length", "printf '\\003\\0' >&4", ERROR_HOST_CRASHED, "in the middle of a frame"},
+        {"half", "printf '\\003\\0\\0\\0ab' >&4", ERROR_HOST_CRASHED, "in the middle of a frame"},
+        {"none", "exit 3", ERROR_HOST_CRASHED, "the handler ended"},
+        {"huge", "printf '\\377\\377\\377\\377' >&4; read x <&3", ERROR_HOST_CRASHED, "more than"},
+        {"closed by one who lives", "exec 4>&-; read x <&3", ERROR_HOST_CRASHED,
+         "the handler ended"},
+        {"held by a worker of one who is gone", "sleep 60 & exit 3", ERROR_HOST_CRASHED,
+         "the handler ended"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct exec_process process;
+        struct buffer reply = {0};
+        start_shell(&process, cases[i].script);
+        tidemill_error *error = exec_exchange(&process, NULL, 100, &reply);
+        buffer_byte(&reply, '\0');
+        if (error_code_of(error) != cases[i].code)
+            fail_msg("%s: %s", cases[i].name, error != NULL ? error_message(error) : "fine");
+        const char *text = error != NULL ? error_message(error) : reply.data;
+        if (strstr(text, cases[i].words) == NULL) fail_msg("%s: %s", cases[i].name, text);
+        error_free(error);
+        exec_stop(&process, 0, NULL, 0);
+        buffer_free(&reply);
+    }
+}
+
+static void what_does_not_fit_is_read_past(void **state)
+{
+    (void)state;
+    struct exec_process process;
+    struct buffer reply = {0};
+    start_shell(&process, "printf '\\006\\0\\0\\0abcdef\\002\\0\\0\\0xy' >&4; read x <&3");
+    tidemill_error *error = exec_exchange(&process, NULL, 5, &reply);
+    assert_int_equal(error_code_of(error), ERROR_OUTPUT_TOO_LARGE);
+    assert_int_equal(reply.size, 0); /* nor kept */
+    error_free(error);
+    expect_fine(exec_exchange(&process, NULL, 5, &reply), "the next frame");
+    assert_int_equal(reply.size, 2);
+    assert_memory_equal(reply.data, "xy", 2);
+    exec_stop(&process, 0, NULL, 0);
+    buffer_free(&reply);
+}
+
+static void an_answer_before_the_question_is_told(void **state)
+{
+    (void)state;
+    struct exec_process process;
+    struct buffer request = {0}, reply = {0};
+    start_shell(&process, "printf '\\0\\0\\0\\0' >&4; sleep 60");
+    for (int i = 0; i < 4 << 20; i++) buffer_byte(&request, 'x'); /* more than a pipe holds */
+    tidemill_error *error = exec_exchange(&process, &request, 100, &reply);
+    assert_int_equal(error_code_of(error), ERROR_HOST_CRASHED);
+    assert_non_null(strstr(error_message(error), "before it had read all"));
+    error_free(error);
+    exec_stop(&process, 0, NULL, 0);
+    buffer_free(&request);
+    buffer_free(&reply);
+}
+
+static void an_end_is_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *script, *text;
+    } cases[] = {
+        {"exit 3", "exited with status 3"},
+        {"kill -SEGV $$", "killed by SIGSEGV"},
+        {"sleep 60", ""}, /* not by itself */
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct exec_process process;
+        char text[160];
+        start_shell(&process, cases[i].script);
+        exec_stop(&process, cases[i].text[0] != '\0' ? 10000 : 50, text, sizeof text);
+        assert_string_equal(text, cases[i].text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +283,10 @@ int main(void)
         cmocka_unit_test(replies_that_are_none_are_told),
         cmocka_unit_test(depth_is_limited),
         cmocka_unit_test(a_hello_is_read),
+        cmocka_unit_test(frames_are_exchanged),
+        cmocka_unit_test(what_does_not_fit_is_read_past),
+        cmocka_unit_test(an_answer_before_the_question_is_told),
+        cmocka_unit_test(an_end_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
