@@ -56,8 +56,21 @@ def run_tidemill(model, records, options, folder):
     source.write_text("".join(json.dumps(record) + "\n" for record in records))
     start = time.perf_counter()
     subprocess.run([TIDEMILL, "run", "-m", model, "-i", source, "-o", out, "--force", "--parallel",
-                    str(options.slots), "--threads", str(options.threads), "--dedup", "off",
+                    str(options.slots), "--threads", str(options.threads),
                     "--context", str(options.context)], check=True, capture_output=True)
+    seconds = time.perf_counter() - start
+    return seconds, usage(json.loads(line)["response"] for line in out.open())
+
+
+def ask_by_tidemill(port, records, folder):
+    """The same server, asked by tidemill; its start is counted."""
+    source, out = folder / "http.jsonl", folder / "http.out.jsonl"
+    source.write_text("".join(json.dumps({"id": record["id"], "body": record}) + "\n"
+                              for record in records))
+    start = time.perf_counter()
+    subprocess.run([TIDEMILL, "run", "-m", f"http://127.0.0.1:{port}/v1/completions", "-i", source,
+                    "-o", out, "--force"], check=True,
+                   capture_output=True)
     seconds = time.perf_counter() - start
     return seconds, usage(json.loads(line)["response"] for line in out.open())
 
@@ -166,19 +179,26 @@ def main():
 
 def compare(kind, model, options, folder):
     records = finish(kind(options.records, random.Random(1)))
-    ours, theirs = [], []
+    ours, theirs, asked = [], [], []
     for _ in range(options.rounds):
         ours.append(run_tidemill(model, records, options, folder))
         server = Server(model, options)
         theirs.append(server.run(records, options.slots))
         server.stop()
+        server = Server(model, options) # without what it remembers of these prompts
+        asked.append(ask_by_tidemill(server.port, records, folder))
+        server.stop()
     (a, (prompt, answer, cached)), (b, (_, other, other_cached)) = min(ours), min(theirs)
+    c, (_, third, third_cached) = min(asked)
     most = limit(model, options, prompt // len(records), max(answer // len(records), 1))
     print(f"{kind.__name__}: {len(records)} records, {prompt} prompt tokens, {answer} generated "
           f"(llama-server {other}), {options.slots} slots, {options.threads} threads")
     print(f"  tidemill      {a:8.2f} s  {(prompt + answer) / a:8.0f} tokens/s  {cached} cached")
     print(f"  llama-server  {b:8.2f} s  {(prompt + other) / b:8.0f} tokens/s  {other_cached} cached")
+    print(f"  ... by tidemill {c:6.2f} s  {(prompt + third) / c:8.0f} tokens/s  {third_cached} cached")
     print(f"  batched-bench              {most:8.0f} tokens/s")
+    print(f"  llama-server asked by tidemill / by a pool of threads "
+          f"{(prompt + third) / c / ((prompt + other) / b):.2f}")
     print(f"  tidemill / llama-server {(prompt + answer) / a / ((prompt + other) / b):.2f}   "
           f"tidemill / batched-bench {(prompt + answer) / a / most:.2f}", flush=True)
 
