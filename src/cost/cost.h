@@ -24,7 +24,7 @@ const struct instance_price *cost_instance_find(const char *name); /* NULL: not 
 
 /* USD for `seconds` of a machine at `usd_hour`. */
 double cost_machine_usd(double seconds, double usd_hour);
-/* USD for tokens at prices for a million of them; tokens read from a cache count as any others. */
+/* USD for tokens at prices for a million of them. */
 double cost_tokens_usd(uint64_t tokens_in, uint64_t tokens_out, double usd_in, double usd_out);
 /* USD for a million predictions, when `predictions` cost `usd`; 0 for none. */
 double cost_per_million_usd(double usd, uint64_t predictions);

@@ -39,6 +39,7 @@ struct job_progress {
 /* Prices are 0 where none was given. */
 struct job_cost {
     double price_usd_hour, price_usd_in, price_usd_out; /* an hour; a million tokens */
+    double price_usd_cached; /* of those in that came from a prefix cache */
     double machine_usd, tokens_usd;
     double usd, usd_per_million; /* both together; for a million records */
     double saved_usd; /* what answers that did not run would have cost in tokens, about */

@@ -13,6 +13,8 @@ struct job_cost job_cost_prices(const struct job_spec *spec)
 {
     return (struct job_cost){.price_usd_hour = spec->price_usd_hour,
                              .price_usd_in = spec->usd_in,
+                             .price_usd_cached =
+                                 spec->price_cached != NULL ? spec->usd_cached : spec->usd_in,
                              .price_usd_out = spec->usd_out};
 }
 
@@ -27,8 +29,10 @@ static double saved_usd(const struct job_counts *counts, double tokens_usd)
 void job_cost_fill(struct job_cost *cost, double wall_s, const struct job_counts *counts)
 {
     cost->machine_usd = cost_machine_usd(wall_s, cost->price_usd_hour);
-    cost->tokens_usd = cost_tokens_usd(counts->tokens.in, counts->tokens.out, cost->price_usd_in,
-                                       cost->price_usd_out);
+    uint64_t cached = MIN(counts->tokens.cached, counts->tokens.in);
+    cost->tokens_usd = cost_tokens_usd(counts->tokens.in - cached, counts->tokens.out,
+                                       cost->price_usd_in, cost->price_usd_out) +
+                       cost_tokens_usd(cached, 0, cost->price_usd_cached, 0);
     cost->usd = cost->machine_usd + cost->tokens_usd;
     cost->usd_per_million = cost_per_million_usd(cost->usd, counts->records);
     cost->saved_usd = saved_usd(counts, cost->tokens_usd);

@@ -538,6 +538,13 @@ const struct option job_options[] = {
      .value = "USD",
      .group = "Cost and display",
      .help = "price of a million prompt tokens, for the summary"},
+    {.name = "price-cached",
+     .type = OPTION_STRING,
+     .offset = AT(price_cached),
+     .value = "USD",
+     .group = "Cost and display",
+     .help = "price of a million prompt tokens that came from the server's prefix cache; that of "
+             "the others by default"},
     {.name = "price-out",
      .type = OPTION_STRING,
      .offset = AT(price_out),

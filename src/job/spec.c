@@ -250,6 +250,7 @@ tidemill_error *job_spec_check(struct job_spec *spec, const struct io *io)
     TRY(check_max_deviation(spec));
     TRY(check_price(spec));
     TRY(check_token_price("--price-in", spec->price_in, &spec->usd_in));
+    TRY(check_token_price("--price-cached", spec->price_cached, &spec->usd_cached));
     TRY(check_token_price("--price-out", spec->price_out, &spec->usd_out));
     spec->keep_all = spec->keep.n == 1 && strcmp(spec->keep.items[0], "all") == 0;
     return NULL;

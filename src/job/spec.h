@@ -87,7 +87,7 @@ struct job_spec {
     bool is_dry;
     /* cost and display */
     char *price;
-    char *price_in, *price_out; /* USD per million tokens */
+    char *price_in, *price_cached, *price_out; /* USD per million tokens */
     bool is_quiet;
     int log_format;
 
@@ -96,10 +96,10 @@ struct job_spec {
     bool is_errors_default;         /* errors was made from output */
     bool keep_all;
     bool to_stdout;
-    uint64_t max_errors_count; /* UINT64_MAX: no limit */
-    double max_errors_share;   /* > 1: no limit */
-    double price_usd_hour;     /* 0: none */
-    double usd_in, usd_out;    /* per million tokens */
+    uint64_t max_errors_count;          /* UINT64_MAX: no limit */
+    double max_errors_share;            /* > 1: no limit */
+    double price_usd_hour;              /* 0: none */
+    double usd_in, usd_cached, usd_out; /* per million tokens */
     double deviation_max;
     /* set by job_retry alone: the records' numbers in the job's input */
     const uint64_t *line_numbers;

@@ -37,10 +37,11 @@ static void json_cost(const struct job_cost *cost, struct buffer *out)
         buffer_printf(out, ",\"price_usd_hour\":%g", cost->price_usd_hour);
     if (cost->price_usd_in > 0 || cost->price_usd_out > 0)
         buffer_printf(out,
-                      ",\"price_usd_in\":%g,\"price_usd_out\":%g,\"cost_machine_usd\":%.9g,"
+                      ",\"price_usd_in\":%g,\"price_usd_cached\":%g,\"price_usd_out\":%g,"
+                      "\"cost_machine_usd\":%.9g,"
                       "\"cost_tokens_usd\":%.9g,\"saved_usd\":%.9g",
-                      cost->price_usd_in, cost->price_usd_out, cost->machine_usd, cost->tokens_usd,
-                      cost->saved_usd);
+                      cost->price_usd_in, cost->price_usd_cached, cost->price_usd_out,
+                      cost->machine_usd, cost->tokens_usd, cost->saved_usd);
     buffer_printf(out, ",\"cost_usd\":%.9g,\"cost_usd_per_million\":%.9g", cost->usd,
                   cost->usd_per_million);
 }

@@ -207,10 +207,10 @@ static void an_option_counts_if_it_shapes_the_output(void **unused)
 {
     (void)unused;
     /* compared as files, or read in a form of their own by the check */
-    static const char *const apart[] = {"model",  "template",      "labels",   "tokenizer",
-                                        "input",  "max-errors",    "price",    "retry-errors",
-                                        "output", "max-deviation", "price-in", "price-out",
-                                        "via",    "precision"};
+    static const char *const apart[] = {"model",     "template",      "labels",   "tokenizer",
+                                        "input",     "max-errors",    "price",    "retry-errors",
+                                        "output",    "max-deviation", "price-in", "price-cached",
+                                        "price-out", "via",           "precision"};
     for (size_t i = 0; i < n_job_options; i++) {
         const struct option *option = &job_options[i];
         bool is_apart = false;
