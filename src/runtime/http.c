@@ -168,6 +168,7 @@ static void http_end(struct runtime *runtime)
         curl_easy_cleanup(call->handle);
         call->handle = NULL;
     }
+    for (size_t i = 0; i < http->n_upstreams; i++) http_check_end(http, &http->upstreams[i]);
 }
 
 static void http_close(struct runtime *runtime)
@@ -235,6 +236,7 @@ static void take_ended(struct http *http)
         struct http_call *call = NULL;
         CURLcode code = message->data.result;
         if (message->msg != CURLMSG_DONE) continue;
+        if (http_check_ended(http, message->easy_handle, code, clock_now_s())) continue;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&call);
         http_call_ended(http, call, code, clock_now_s());
     }

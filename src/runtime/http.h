@@ -13,16 +13,23 @@
 #include "runtime/http_protocol.h"
 #include "runtime/impl.h"
 
+/* A question whether a server is up. */
+struct http_check {
+    CURL *handle; /* NULL: not asked yet */
+    struct http_response response;
+};
+
 /* One of the servers that --model names. */
 struct http_upstream {
     struct http_target target;
     uint32_t n_under_way;
     uint32_t failures; /* in a row */
-    bool is_down;      /* asked by one call at a time, until that is answered */
+    bool is_down;      /* asked by one check, or one call, at a time until that is answered */
     bool is_probing;   /* ... which is under way */
     uint32_t pauses;   /* since it went down */
     double down_since_s;
     double not_before_s; /* it asked for a pause, or is down */
+    struct http_check check;
 };
 
 struct http_call {
@@ -88,6 +95,12 @@ void http_upstream_unreachable(struct http *http, struct http_upstream *upstream
 /* It asked for a pause. retry_after_ms negative: it did not say how long. */
 void http_upstream_busy(struct http *http, struct http_upstream *upstream, double now_s,
                         int64_t retry_after_ms, uint32_t tries);
+
+/* http_health.c: asks those that are down and whose pause is over; lowers http->next_s. */
+void http_check_due(struct http *http, double now_s);
+/* False: the handle is not a check's. */
+bool http_check_ended(struct http *http, const CURL *handle, CURLcode code, double now_s);
+void http_check_end(struct http *http, struct http_upstream *upstream);
 
 /* http_metadata.c: from whichever server answers first, for all of them, as they serve one model. Waits
  * with patience for one that is up. ERROR_UNREACHABLE, ERROR_MODEL_LOAD, ERROR_INTERRUPTED by wake_fd. */

@@ -176,6 +176,7 @@ void http_start_due(struct http *http, double now_s)
 {
     size_t n = http->waiting.length;
     http->next_s = INFINITY;
+    if (n > 0) http_check_due(http, now_s);
     for (size_t i = 0; i < n && http->failure == NULL; i++) {
         if (http->n_under_way >= http->climb.limit) return; /* an answer comes first */
         struct http_call *call = http_list_pop(&http->waiting);

@@ -2,8 +2,8 @@
 /* http_upstream.c - which of the servers is asked, and for how long one is left alone.
  *
  * A server is up, or down. It goes down when no connection comes about, or after FAILURES_MAX failures
- * in a row; then one call at a time asks it, after growing pauses, and the first answer of any kind but
- * a failure brings it up again. */
+ * in a row; then it is asked after growing pauses, by http_health.c or else by one call at a time, and the
+ * first answer of any kind but a failure brings it up again. */
 #include "runtime/http.h"
 
 #define FAILURES_MAX 5
@@ -15,7 +15,8 @@ struct http_upstream *http_choose_upstream(struct http *http, double now_s, doub
     struct http_upstream *best = NULL;
     for (size_t i = 0; i < http->n_upstreams; i++) {
         struct http_upstream *upstream = &http->upstreams[i];
-        if (upstream->is_down && upstream->is_probing) continue;
+        bool is_checked = upstream->target.health_path != NULL;
+        if (upstream->is_down && (upstream->is_probing || is_checked)) continue;
         if (upstream->not_before_s > now_s) {
             *next_s = MIN(*next_s, upstream->not_before_s);
             continue;

@@ -324,3 +324,21 @@ def test_a_signal_while_the_server_is_away_is_heeded_at_once(tmp_path):
     job.terminate()
     job.communicate(timeout=5)  # what is under way would be waited for eight seconds
     assert job.returncode == 75
+
+
+def test_a_server_that_was_down_is_asked_without_a_record(tmp_path):
+    """It fails for a while, says so to who asks whether it is up, and no record pays for finding out."""
+    def answer(request):
+        if len(server.requests) <= 16:
+            server.health = 503
+            threading.Timer(0.5, lambda: setattr(server, "health", 200)).start()
+            return 502, {"error": {"message": "away"}}
+        return chat_answer(request)
+
+    write_jsonl(tmp_path / "in.jsonl", chat_lines(100))
+    with Upstream(answer) as server:
+        result = ask(server, tmp_path)
+    assert result.err.count("waiting for it") == 1 and result.err.count("answers again") == 1
+    assert server.checks >= 2
+    assert len(server.requests) == 116  # those of the failure once more, and none to find out
+    assert len(read_jsonl(tmp_path / "out.jsonl")) == 100

@@ -10,6 +10,9 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
+HEALTH_PATHS = ("/v1/models", "/ping")
+
+
 class Request:
     def __init__(self, path, headers, body):
         self.path, self.headers, self.body = path, headers, body
@@ -35,6 +38,7 @@ class Upstream:
 
     def __init__(self, answer=chat_answer, port=0):
         self.answer, self.requests, self.under_way, self.most_under_way = answer, [], 0, 0
+        self.checks, self.health = 0, 200  # questions whether it is up, and what it says to them
         self.lock = threading.Lock()
         outer = self
 
@@ -66,7 +70,17 @@ class Upstream:
                 self.end_headers()
                 self.wfile.write(body)
 
-            do_POST = do_GET = do_DELETE = handle_one
+            def do_GET(self):
+                if self.path not in HEALTH_PATHS and not self.path.endswith("/health/ready"):
+                    self.handle_one()
+                    return
+                with outer.lock:
+                    outer.checks += 1
+                self.send_response(outer.health)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            do_POST = do_DELETE = handle_one
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
