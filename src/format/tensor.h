@@ -12,7 +12,7 @@
 
 #define TENSOR_RANK_MAX 8
 #define JSON_ERROR_MARK '\x01' /* no JSON begins so */
-#define MODEL_VALUES_MAX 64 /* inputs, and outputs, of one model */
+#define MODEL_VALUES_MAX 64    /* inputs, and outputs, of one model */
 
 /* name, ONNX number, numpy name, bits an element (0: variable) */
 #define TENSOR_TYPES(ROW)                                                                          \

@@ -104,12 +104,12 @@ static tidemill_error *add_command(struct identity *identity, const struct io *i
                                    const char *model)
 {
     struct stat status;
-    char *words = strdup(model + strlen("exec:")), *rest = words, *word;
-    if (words == NULL) return error_memory();
+    char **words;
+    TRY(exec_split_command(model + strlen("exec:"), &words));
     tidemill_error *error = identity_add(identity, model, "model");
-    while (error == NULL && (word = strsep(&rest, " \t\"'")) != NULL)
-        if (word[0] != '\0' && io->stat(io->context, word, &status) == 0 && S_ISREG(status.st_mode))
-            error = add_file(identity, io, "model file", word);
+    for (size_t i = 0; error == NULL && words[i] != NULL; i++)
+        if (io->stat(io->context, words[i], &status) == 0 && S_ISREG(status.st_mode))
+            error = add_file(identity, io, "model file", words[i]);
     free(words);
     return error;
 }

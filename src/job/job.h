@@ -62,7 +62,8 @@ struct job_summary {
     double rate_rows_s;           /* records this run / its wall seconds */
     double run_wall_s, run_cpu_s; /* this run */
     double model_busy_share;      /* of the wall time x hosts; 0 where servers answer */
-    double requests_under_way;    /* of servers: on average; 0: none is asked */
+    bool is_server;               /* servers answer; then: */
+    double requests_under_way;    /* on average */
     uint64_t peak_memory_bytes;   /* engine's resident set, shared tensors included */
     uint64_t peak_host_memory_bytes;
     uint32_t batch;

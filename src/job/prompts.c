@@ -45,7 +45,8 @@ tidemill_error *prompting_decide(const struct job_spec *spec,
     ret->is_generating = strstr(spec->model, "/responses") != NULL;
     ret->is_ordered =
         spec->order == ORDER_PREFIX || (spec->order == ORDER_AUTO && is_order_useful(spec, ret));
-    ret->is_read = ret->is_ordered || spec->dedup == DEDUP_AUTO;
+    ret->is_read = ret->is_ordered || spec->dedup == DEDUP_AUTO ||
+                   (spec->dedup == DEDUP_OFF && spec->cache != NULL);
     return NULL;
 }
 

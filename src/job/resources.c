@@ -79,11 +79,12 @@ static size_t slots_of_many(const struct job_spec *spec)
 static void choose_slots(const struct job_spec *spec, size_t output_bytes, struct resources *r)
 {
     enum model_kind kind = model_kind(spec->model);
+    size_t record_bytes = ((size_t)spec->record_bytes_max + 4095) & ~(size_t)4095;
     r->gather_bytes = r->area_bytes;
     r->output_bytes = output_bytes;
     if (kind != MODEL_HTTP && kind != MODEL_LLAMA) return;
     r->gather_bytes = kind == MODEL_HTTP && spec->via == VIA_LIVE
-                          ? (4 * (size_t)spec->record_bytes_max + 4095) & ~(size_t)4095
+                          ? MIN(r->area_bytes, 8 * r->chunk_bytes + 4 * record_bytes)
                           : 0;
     r->output_bytes = kind == MODEL_HTTP ? 0 : MIN(output_bytes, TEXT_BYTES);
 }

@@ -32,8 +32,8 @@ static void fill_runtime(struct run *run)
     summary->prompt_bytes = run->work.prompt_bytes;
     summary->prompt_bytes_shared = run->work.prompt_bytes_shared;
     summary->peak_host_memory_bytes = stats.peak_memory_bytes;
-    bool is_server = model_kind(run->spec->model) == MODEL_HTTP;
-    if (is_server && summary->run_wall_s > 0)
+    summary->is_server = model_kind(run->spec->model) == MODEL_HTTP;
+    if (summary->is_server && summary->run_wall_s > 0)
         summary->requests_under_way = stats.busy_s / summary->run_wall_s;
     else if (summary->run_wall_s > 0 && stats.hosts > 0)
         summary->model_busy_share = stats.busy_s / (summary->run_wall_s * stats.hosts);

@@ -94,13 +94,15 @@ tidemill_error *run_open_reuse(struct run *run, struct reuse_config *config)
 {
     if (!run->plan.is_deduped) return NULL;
     if (run->identity.n == 0) TRY(identity_of_job(run->spec, run->io, &run->identity));
+    /* by whichever way it was asked; its address and protocol count as the model */
+    bool is_server = model_kind(run->spec->model) == MODEL_HTTP;
     *config = (struct reuse_config){
         .io = run->io,
         .spec = run->spec,
         .identity = &run->identity,
         .encoder = run->encoder,
         .output_format = run->output_format,
-        .runtime = runtime_description(run->runtime),
+        .runtime = is_server ? "server" : runtime_description(run->runtime),
         .n_inputs = runtime_signature(run->runtime)->n_inputs,
     };
     return reuse_open(config, &run->reuse);

@@ -295,7 +295,7 @@ static tidemill_error *append_commit(struct sink *sink, struct journal_commit *c
 static bool is_bill_due(struct sink *sink)
 {
     pthread_mutex_lock(&sink->mutex);
-    bool is_due = sink->has_paid && sink->config.reuse != NULL;
+    bool is_due = sink->has_paid;
     pthread_mutex_unlock(&sink->mutex);
     return is_due;
 }

@@ -251,6 +251,8 @@ tidemill_error *job_spec_check(struct job_spec *spec, const struct io *io)
     TRY(check_price(spec));
     TRY(check_token_price("--price-in", spec->price_in, &spec->usd_in));
     TRY(check_token_price("--price-cached", spec->price_cached, &spec->usd_cached));
+    if (spec->price_cached != NULL && spec->price_in == NULL)
+        return error_new(ERROR_USAGE, "--price-cached needs --price-in: the price of the others");
     TRY(check_token_price("--price-out", spec->price_out, &spec->usd_out));
     spec->keep_all = spec->keep.n == 1 && strcmp(spec->keep.items[0], "all") == 0;
     return NULL;

@@ -195,7 +195,7 @@ static void text_server(const struct job_summary *summary, struct buffer *out)
 
 static void text_model(const struct job_summary *summary, struct buffer *out)
 {
-    if (summary->requests_under_way > 0) {
+    if (summary->is_server) {
         text_server(summary, out);
         return;
     }

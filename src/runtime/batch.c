@@ -240,11 +240,11 @@ static size_t batch_capacity(const struct runtime *base)
     return ((const struct batch_runtime *)base)->free.n;
 }
 
-/* A server's batch goes on without us, and the next run takes it up. */
+/* A server's batch goes on without us, and the next run takes it up; what is asked one by one does not. */
 static size_t batch_under_way(const struct runtime *base)
 {
-    (void)base;
-    return 0;
+    const struct batch_runtime *runtime = (const struct batch_runtime *)base;
+    return runtime->live != NULL ? runtime_under_way(runtime->live) : 0;
 }
 
 static void batch_hint_backlog(struct runtime *base, bool has_backlog)

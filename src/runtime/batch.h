@@ -66,6 +66,7 @@ enum batch_stage {
 struct batch {
     struct batch *next;
     enum batch_stage stage;
+    int n_missing; /* polls in a row that did not find it */
     char tag[BATCH_TAG_BYTES];
     struct batch_past *past; /* NULL: of this run */
     const char *url;
@@ -123,7 +124,6 @@ struct batch_runtime {
     size_t n_urls;
 
     struct batch_unit *units;
-    size_t n_units_max;
     struct batch_unit_list free, ended, stragglers;
     size_t units_max; /* in one batch: less after a server refused one as a whole */
     bool has_backlog, is_used;

@@ -162,6 +162,7 @@ static tidemill_error *take_progress(struct batch_runtime *runtime, struct batch
     }
     struct batch_object before = batch->object;
     batch->failing_since_ns = 0;
+    batch->n_missing = 0;
     batch->object = object;
     tell_progress(batch, &before);
     batch_object_free(&before);
@@ -301,6 +302,7 @@ static tidemill_error *consider_closing(struct batch_runtime *runtime, struct ba
     if (batch_is_late(runtime)) return batch_dissolve(runtime, batch, NULL);
     bool is_full = batch->is_full || batch->n_units >= runtime->units_max;
     if ((!is_full && !batch_is_settled(runtime)) || !is_turn(runtime)) return NULL;
+    if (batch->n_units > runtime->units_max) return batch_dissolve(runtime, batch, NULL);
     batch_enter(batch, runtime->api.dialect == BATCH_OPENAI ? BATCH_UPLOADING : BATCH_CURSOR);
     return batch_sort(batch);
 }

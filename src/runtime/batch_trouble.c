@@ -6,7 +6,8 @@
 #include <stdlib.h>
 
 #define MS_NS INT64_C(1000000)
-#define LOOKS_MAX 3 /* for a batch that may have been created: lists may lag behind */
+#define MISSING_MAX 5 /* times that a batch is not there before it is gone: a copy may lag behind */
+#define LOOKS_MAX 3   /* for a batch that may have been created: lists may lag behind */
 
 /* --- ends that are none ------------------------------------------------------------------------------------ */
 
@@ -42,7 +43,7 @@ static tidemill_error *refuse_whole(struct batch_runtime *runtime, struct batch 
     size_t n = batch->n_waiting;
     log_event(LOG_WARNING, "the server refused a batch of %zu requests: %s", n, message);
     runtime->units_max = MIN(runtime->units_max, MAX(n / 2, (size_t)1));
-    if (n != 1) return batch_dissolve(runtime, batch, message);
+    if (n != 1) return batch_dissolve(runtime, batch, NULL); /* ends: half as many each time */
     struct batch_unit *unit = batch->units[0];
     batch->n_units = batch->n_waiting = 0;
     batch->stage = BATCH_IDLE;
@@ -156,7 +157,8 @@ tidemill_error *batch_take_refusal(struct batch_runtime *runtime, struct batch *
         batch_enter(batch, BATCH_DOWNLOADING);
         return NULL;
     case BATCH_POLLING:
-        if (!is_missing) return batch_take_trouble(runtime, batch);
+        if (!is_missing || ++batch->n_missing < MISSING_MAX)
+            return batch_take_trouble(runtime, batch);
         log_event(LOG_WARNING, "batch %s is gone from the server: %s", batch_name(batch), message);
         TRY(batch_forget(runtime, batch));
         return batch_dissolve(runtime, batch, message);

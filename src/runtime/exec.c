@@ -150,7 +150,10 @@ static tidemill_error *exec_run(struct model *model, const struct model_input *i
     struct shape shape = {.rank = 1, .dims = {n_rows}};
     TRY(revive(exec));
     size_t bytes_max = MIN(answer->capacity, EXEC_FRAME_BYTES_MAX);
-    TRY(explain_end(exec, ask_all(exec, &inputs[0], n_rows, bytes_max)));
+    tidemill_error *error = ask_all(exec, &inputs[0], n_rows, bytes_max);
+    if (error_code_of(error) == ERROR_MEMORY)
+        stop(exec, 0, NULL, 0); /* it is in the middle of a frame */
+    TRY(explain_end(exec, error));
     count_usage(exec, answer);
     TRY(answer_place(answer, exec->results.size, &place));
     memcpy(place, exec->results.data, exec->results.size);

@@ -11,13 +11,6 @@
 
 #define EXEC_FRAME_BYTES_MAX ((size_t)1 << 30)
 
-/* --- exec_command.c: the words of a command ----------------------------------------------------- */
-
-/* Splits as a shell splits words: spaces, quotes, backslashes; nothing is expanded, and no shell runs.
- * *ret is NULL-terminated and one malloc'ed block: free(*ret). ERROR_USAGE: a quote that is not
- * closed, or no word. */
-tidemill_error *exec_split_command(const char *command, char ***ret);
-
 /* --- exec_frame.c: what frames hold; no I/O ------------------------------------------------------- */
 
 struct exec_hello {

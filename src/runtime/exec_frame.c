@@ -161,6 +161,7 @@ static yyjson_val **index_errors(yyjson_val *errors, uint32_t n)
         char plain[16];
         uint32_t row = (uint32_t)strtoul(yyjson_get_str(key), NULL, 10);
         snprintf(plain, sizeof plain, "%u", row);
+        if (yyjson_is_null(yyjson_obj_iter_get_val(key))) continue;
         if (row < n && yyjson_equals_str(key, plain)) ret[row] = yyjson_obj_iter_get_val(key);
     }
     return ret;
@@ -214,7 +215,7 @@ static tidemill_error *read_reply(yyjson_val *root, struct slice payload, uint32
 {
     struct slice text;
     yyjson_val *whole = yyjson_obj_get(root, "error"), *results = yyjson_obj_get(root, "results");
-    if (whole != NULL)
+    if (whole != NULL && !yyjson_is_null(whole))
         return error_new(ERROR_MODEL_ERROR, "%.400s",
                          yyjson_is_str(whole) ? yyjson_get_str(whole) : "the handler failed");
     if (!yyjson_is_arr(results)) return not_valid("without a list \"results\"");

@@ -109,6 +109,7 @@ static uint32_t fit_into_open_files(uint32_t n)
     getrlimit(RLIMIT_NOFILE, &limit);
     uint32_t fits = (uint32_t)MAX(limit.rlim_cur / 2, (rlim_t)1);
     if (limit.rlim_cur > 2 * FILES_OTHER) fits = (uint32_t)(limit.rlim_cur - FILES_OTHER);
+    fits = MIN(fits, n);
     log_event(LOG_WARNING, "--max-inflight is %u: the limit on open files (ulimit -n) is %llu",
               fits, (unsigned long long)limit.rlim_cur);
     return fits;

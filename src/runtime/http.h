@@ -26,6 +26,7 @@ struct http_upstream {
     uint32_t failures; /* in a row */
     bool is_down;      /* asked by one check, or one call, at a time until that is answered */
     bool is_probing;   /* ... which is under way */
+    bool may_probe;    /* its check was answered, or can say nothing: one record asks it */
     uint32_t pauses;   /* since it went down */
     double down_since_s;
     double not_before_s; /* it asked for a pause, or is down */
@@ -44,7 +45,7 @@ struct http_call {
     uint32_t tries, busy_tries;     /* that were answered, or timed out; answered with "later" */
     bool is_retry;                  /* the budget for retries pays */
     bool is_probe;                  /* asks a server that is down */
-    double due_s, started_s, first_s;
+    double due_s, started_s;
     struct runtime_done done;
 };
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define PAUSE_MAX_S 60.0
+#define TOKENS_ANSWER_MAX 1e7
 /* A server that says "later" is believed more often than one that fails; not for ever. */
 #define BUSY_TRIES_MAX 30
 /* Rows that share a request are tried again together so often; then each is found out about alone. */
@@ -111,7 +112,7 @@ bool http_call_make(struct http *http, struct http_call *call, const struct runt
     call->n_rows = work->n_rows;
     call->tries = call->busy_tries = 0;
     call->is_retry = false;
-    call->due_s = call->first_s = 0;
+    call->due_s = 0;
     call->done = (struct runtime_done){.id = work->id};
     enum error_code code = make_path(http, call, work);
     if (code == ERROR_OK) code = make_body(http, call, work);
@@ -126,7 +127,7 @@ bool http_call_make(struct http *http, struct http_call *call, const struct runt
 static bool start(struct http *http, struct http_call *call, struct http_upstream *upstream,
                   double now_s)
 {
-    char url[4096];
+    char url[8192]; /* the origin and the path are each shorter than half of it */
     snprintf(url, sizeof url, "%s%s", upstream->target.origin, call->path);
     struct http_request request = {.method = "POST",
                                    .url = url,
@@ -143,10 +144,10 @@ static bool start(struct http *http, struct http_call *call, struct http_upstrea
     }
     call->upstream = upstream;
     call->started_s = now_s;
-    if (call->first_s <= 0) call->first_s = now_s;
     upstream->n_under_way++;
     call->is_probe = upstream->is_down;
     if (call->is_probe) upstream->is_probing = true;
+    upstream->may_probe = false;
     http->n_under_way++;
     return true;
 }
@@ -219,13 +220,19 @@ static bool pack(struct http_call *call, const struct buffer *text, const size_t
     return true;
 }
 
+/* What an answer may weigh: one that says more lies, and must not stop the others. */
+static double tokens_of(const struct token_usage *usage)
+{
+    return MIN((double)usage->in + (double)usage->out, TOKENS_ANSWER_MAX);
+}
+
 static void add_usage(struct http *http, struct http_call *call, const struct token_usage *usage,
                       double now_s)
 {
     call->done.usage.in += usage->in;
     call->done.usage.cached += usage->cached;
     call->done.usage.out += usage->out;
-    rate_take(&http->tokens, (double)(usage->in + usage->out), now_s);
+    rate_take(&http->tokens, tokens_of(usage), now_s);
     if (usage->out > 0) http->has_tokens = true;
 }
 
@@ -277,14 +284,20 @@ static void try_again(struct http *http, struct http_call *call, enum error_code
     http_list_push(&http->waiting, call);
 }
 
-/* A record that fails again and again says no more about its server than it did at first: records that
- * no server can answer must not slow the others down, nor the end of a job. A gateway's word that the
- * server is away counts each time. */
-static void tell_failure(struct http *http, struct http_call *call, double now_s)
+/* Nobody behind the connection, or a gateway's word for that. */
+static bool is_away(const struct http_call *call, enum http_outcome outcome)
 {
     long status = call->response.status;
-    bool is_away = status >= 502 && status <= 504;
-    if (call->tries > 1 && !is_away) return;
+    return outcome == HTTP_FAILED && (status == 0 || (status >= 502 && status <= 504));
+}
+
+/* A record that fails again and again says no more about its server than it did at first: records that
+ * no server can answer must not slow the others down, nor the end of a job. That the server is away
+ * counts each time. */
+static void tell_failure(struct http *http, struct http_call *call, enum http_outcome outcome,
+                         double now_s)
+{
+    if (call->tries > 1 && !is_away(call, outcome)) return;
     http_upstream_failed(http, call->upstream, now_s, call->done.message);
 }
 
@@ -293,13 +306,13 @@ static void take_answer(struct http *http, struct http_call *call, double now_s)
     enum error_code code = read_answer(http, call, now_s);
     if (code == ERROR_MEMORY) {
         http_fail(http, error_memory());
-        end(http, call, code);
+        http_list_push(&http->waiting, call); /* the next run asks again */
     } else if (code != ERROR_OK) {
-        tell_failure(http, call, now_s);
+        tell_failure(http, call, HTTP_ANSWERED, now_s);
         call->is_retry = true;
         try_again(http, call, code, now_s);
     } else {
-        double tokens = (double)(call->done.usage.in + call->done.usage.out);
+        double tokens = tokens_of(&call->done.usage);
         http_upstream_answered(http, call->upstream, now_s);
         inflight_answer(&http->climb, now_s, http->has_tokens ? tokens : call->n_rows,
                         http->n_before);
@@ -312,7 +325,8 @@ static void take_outcome(struct http *http, struct http_call *call, enum http_ou
 {
     struct http_upstream *upstream = call->upstream;
     double under_way_s = now_s - call->started_s;
-    call->tries += outcome != HTTP_UNREACHABLE && outcome != HTTP_BUSY;
+    bool is_free = call->is_probe && is_away(call, outcome); /* it found out for the others */
+    call->tries += outcome != HTTP_UNREACHABLE && outcome != HTTP_BUSY && !is_free;
     call->busy_tries += outcome == HTTP_BUSY;
     switch (outcome) {
     case HTTP_ANSWERED: take_answer(http, call, now_s); return;
@@ -335,7 +349,7 @@ static void take_outcome(struct http *http, struct http_call *call, enum http_ou
     case HTTP_FAILED:
         if (outcome == HTTP_TIMED_OUT || call->response.status == 503)
             inflight_congested(&http->climb, now_s, under_way_s);
-        tell_failure(http, call, now_s);
+        tell_failure(http, call, outcome, now_s);
         if (call->response.retry_after_ms >= 0)
             http_upstream_busy(http, upstream, now_s, call->response.retry_after_ms, 0);
         call->is_retry = true;
@@ -347,8 +361,8 @@ static void take_outcome(struct http *http, struct http_call *call, enum http_ou
         http_list_push(&http->waiting, call);
         return;
     case HTTP_HOPELESS:
-        http_fail(http, error_new(ERROR_UNREACHABLE, "%s%s: %s", upstream->target.origin,
-                                  call->path, call->done.message));
+        http_fail(http, error_new(ERROR_UNREACHABLE, "%s%.*s: %s", upstream->target.origin,
+                                  (int)strcspn(call->path, "?"), call->path, call->done.message));
         http_list_push(&http->waiting, call);
         return;
     }
@@ -365,7 +379,12 @@ void http_call_ended(struct http *http, struct http_call *call, CURLcode code, d
     if (call->is_probe) call->upstream->is_probing = false;
     call->done.run_s = now_s - call->started_s;
     http->busy_s += call->done.run_s;
-    take_outcome(http, call, outcome, now_s);
+    if (call->response.body.is_failed) {
+        http_fail(http, error_memory());
+        http_list_push(&http->waiting, call);
+    } else {
+        take_outcome(http, call, outcome, now_s);
+    }
     call->upstream = NULL;
     buffer_reset(&call->response.body, (size_t)1 << 20);
 }

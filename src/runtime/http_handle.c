@@ -237,7 +237,6 @@ static size_t take_header(char *line, size_t size, size_t n, void *argument)
     header_value(line, bytes, "Content-Type", response->content_type,
                  sizeof response->content_type);
     header_value(line, bytes, "Location", response->location, sizeof response->location);
-    header_value(line, bytes, "x-request-id", response->request_id, sizeof response->request_id);
     return bytes;
 }
 

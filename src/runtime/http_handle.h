@@ -21,7 +21,7 @@ struct http_response {
     void *sink_context;
     bool is_too_large, is_sink_full, is_too_slow;
     int64_t retry_after_ms; /* -1: not told */
-    char content_type[64], location[256], request_id[128];
+    char content_type[64], location[256];
     char error[CURL_ERROR_SIZE]; /* libcurl's words where the transfer failed; empty: none */
     int64_t slow_since_ns;       /* a window of the body's rate */
     size_t slow_bytes;

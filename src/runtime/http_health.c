@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* http_health.c - asks a server that is down whether it is up again, where it has a path for that: no
- * record need find out. Others are asked by a record (http_upstream.c). */
+/* http_health.c - asks a server that is down whether it is up, where it has a path for that. When it says so one
+ * record asks it, and the answer to that decides: what stands before a server often answers such a question
+ * by itself. */
 #include "runtime/http.h"
 
 #include <stdio.h>
@@ -23,8 +24,8 @@ void http_check_due(struct http *http, double now_s)
 {
     for (size_t i = 0; i < http->n_upstreams; i++) {
         struct http_upstream *upstream = &http->upstreams[i];
-        if (!upstream->is_down || upstream->is_probing || upstream->target.health_path == NULL)
-            continue;
+        bool is_asked = upstream->is_probing || upstream->may_probe;
+        if (!upstream->is_down || is_asked || upstream->target.health_path == NULL) continue;
         if (upstream->not_before_s > now_s) {
             http->next_s = MIN(http->next_s, upstream->not_before_s);
             continue;
@@ -34,11 +35,10 @@ void http_check_due(struct http *http, double now_s)
     }
 }
 
-/* OpenAI's kind need not have the path that is asked for: whatever it says, it speaks. */
-static bool is_up(const struct http_upstream *upstream, enum http_outcome outcome, CURLcode code)
+/* Where the path is not there, or wants what a check does not bring, whatever it says, it speaks. */
+static bool is_up(enum http_outcome outcome, CURLcode code)
 {
-    bool has_answered = code == CURLE_OK && outcome != HTTP_FAILED;
-    return upstream->target.protocol == PROTOCOL_OPENAI ? has_answered : outcome == HTTP_ANSWERED;
+    return code == CURLE_OK && outcome != HTTP_FAILED;
 }
 
 bool http_check_ended(struct http *http, const CURL *handle, CURLcode code, double now_s)
@@ -50,11 +50,11 @@ bool http_check_ended(struct http *http, const CURL *handle, CURLcode code, doub
         if (check->handle == NULL || check->handle != handle) continue;
         enum http_outcome outcome = http_outcome_of(check->handle, code, &check->response, message);
         curl_multi_remove_handle(http->multi, check->handle);
+        http_common_redact(http->common, message);
         upstream->is_probing = false;
-        if (is_up(upstream, outcome, code))
-            http_upstream_answered(http, upstream, now_s);
-        else
-            http_upstream_unreachable(http, upstream, now_s, message);
+        if (!upstream->is_down) return true; /* a request from before was answered meanwhile */
+        upstream->may_probe = is_up(outcome, code);
+        if (!upstream->may_probe) http_upstream_unreachable(http, upstream, now_s, message);
         return true;
     }
     return false;

@@ -7,6 +7,8 @@
 #include "format/number.h"
 #include "runtime/http_dialects.h"
 
+#define NAME_BYTES_MAX 1024 /* it is written for each record */
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -67,7 +69,8 @@ static tidemill_error *parse(const char *path, struct http_target *target)
                          path);
     size_t size = strlen(path);
     if (path_ends_with(path, "/")) size--;
-    if (path_ends_with(path, "/infer")) size -= strlen("/infer");
+    size_t verb = strlen("/infer");
+    if (size >= verb && memcmp(path + size - verb, "/infer", verb) == 0) size -= verb;
     size_t prefix = (size_t)(name - path) - strlen("/v2/models/");
     TRY(path_put(&target->path, "%.*s/infer", (int)size, path));
     TRY(path_put(&target->metadata_path, "%.*s", (int)size, path));
@@ -373,7 +376,7 @@ static enum error_code put_request(const struct http_target *target, const struc
                                    size_t n, struct buffer *out, size_t *ret_row, char *message)
 {
     yyjson_doc **docs = calloc(n, sizeof *docs);
-    enum error_code code = docs == NULL ? ERROR_MODEL_ERROR : ERROR_OK;
+    enum error_code code = docs == NULL ? ERROR_MEMORY : ERROR_OK;
     if (docs == NULL) http_say(message, "out of memory for the request");
     for (size_t i = 0; i < n && code == ERROR_OK; i++) {
         *ret_row = i;
@@ -430,6 +433,7 @@ static bool take_output(struct unstacking *u, yyjson_val *entry, struct kserve_o
     int32_t first = u->target->is_batched ? 1 : 0;
     struct shape shape;
     if (name == NULL) return refuse(u, name, "has no name");
+    if (strlen(name) > NAME_BYTES_MAX) return refuse(u, "?", "has too long a name");
     for (size_t i = 0; i < u->n_outputs; i++) {
         if (yyjson_equals(u->outputs[i].name, yyjson_obj_get(entry, "name")))
             return refuse(u, name, "is there twice");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* http_metadata.c - asks servers, once and before anything else, what the model takes and gives. */
 #include "runtime/http.h"
+#include "runtime/wire.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -75,6 +76,19 @@ static tidemill_error *ask_any(struct http *http, int wake_fd, struct http_respo
     }
 }
 
+/* What a server says may be quoted in it. */
+static tidemill_error *without_key(const struct http *http, tidemill_error *error)
+{
+    char message[512];
+    if (error == NULL || error_code_of(error) == ERROR_MEMORY) return error;
+    snprintf(message, sizeof message, "%s", error_message(error));
+    http_common_redact(http->common, message);
+    wire_clean_text(message, sizeof message);
+    tidemill_error *clean = error_new(error_code_of(error), "%s", message);
+    error_free(error);
+    return clean;
+}
+
 tidemill_error *http_fetch_metadata(struct http *http, int wake_fd)
 {
     if (http->upstreams[0].target.metadata_path == NULL) return NULL;
@@ -86,5 +100,5 @@ tidemill_error *http_fetch_metadata(struct http *http, int wake_fd)
                               http->upstreams[i].target.origin,
                               http->upstreams[i].target.metadata_path);
     http_response_free(&response);
-    return error;
+    return without_key(http, error);
 }

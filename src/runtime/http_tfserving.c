@@ -27,6 +27,7 @@ static tidemill_error *parse(const char *path, struct http_target *target)
     if (!owns(path) || (found != NULL && found[-1] == '/'))
         return error_new(ERROR_USAGE, "the path '%s' is none of TF Serving's models", path);
     size_t size = found == NULL ? strlen(path) : (size_t)(found - path);
+    if (found == NULL && size > 1 && path[size - 1] == '/') size--;
     target->is_batched = true;
     if (path_find_name(path, "/v1/models/") != NULL)
         TRY(path_put(&target->health_path, "%.*s", (int)size, path));

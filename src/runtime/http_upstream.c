@@ -2,8 +2,8 @@
 /* http_upstream.c - which of the servers is asked, and for how long one is left alone.
  *
  * A server is up, or down. It goes down when no connection comes about, or after FAILURES_MAX failures
- * in a row; then it is asked after growing pauses, by http_health.c or else by one call at a time, and the
- * first answer of any kind but a failure brings it up again. */
+ * in a row; then it is asked after growing pauses, first by http_health.c where that can be, then by one call
+ * at a time, and the first answer of any kind but a failure brings it up again. */
 #include "runtime/http.h"
 
 #define FAILURES_MAX 5
@@ -15,7 +15,7 @@ struct http_upstream *http_choose_upstream(struct http *http, double now_s, doub
     struct http_upstream *best = NULL;
     for (size_t i = 0; i < http->n_upstreams; i++) {
         struct http_upstream *upstream = &http->upstreams[i];
-        bool is_checked = upstream->target.health_path != NULL;
+        bool is_checked = upstream->target.health_path != NULL && !upstream->may_probe;
         if (upstream->is_down && (upstream->is_probing || is_checked)) continue;
         if (upstream->not_before_s > now_s) {
             *next_s = MIN(*next_s, upstream->not_before_s);
@@ -64,7 +64,7 @@ void http_upstream_answered(struct http *http, struct http_upstream *upstream, d
 {
     upstream->failures = 0;
     if (!upstream->is_down) return;
-    upstream->is_down = false;
+    upstream->is_down = upstream->may_probe = false;
     upstream->not_before_s = 0;
     http->down_since_s = -1;
     log_event(LOG_INFO, "%s answers again, after %.0f s", upstream->target.origin,

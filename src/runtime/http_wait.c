@@ -25,7 +25,8 @@ static int watch_socket(CURL *handle, curl_socket_t fd, int what, void *context,
     event.events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
     if (epoll_ctl(http->epoll_fd, EPOLL_CTL_MOD, fd, &event) == 0) return 0;
     bool is_added = errno == ENOENT && epoll_ctl(http->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
-    return is_added ? 0 : -1; /* ends the transfer */
+    if (!is_added) http_fail(http, error_errno(ERROR_IO, errno, "cannot watch a socket"));
+    return is_added ? 0 : -1; /* ends all transfers */
 }
 
 tidemill_error *http_wait_open(struct http *http)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define CONTEXT_MIN 256 /* a batch holds a token of each sequence, and is no larger than this */
 #define PARALLEL_DEFAULT 16
 #define CONTEXT_EACH 1024  /* tokens of KV memory for each sequence, where --context is auto */
 #define CONTEXT_LEAST 4096 /* but so many for all of them, if the model can have one so long */
@@ -59,7 +60,8 @@ static tidemill_error *load_weights(struct llama *llama, const struct model_opti
     return NULL;
 }
 
-/* Half the machine's free memory may be KV memory. The bytes are those of heads as wide as usual. */
+/* A quarter of the machine's memory may be KV memory; not of what is free: that changes, and the hosts of
+ * a job must choose alike. The bytes are those of heads as wide as usual. */
 static int64_t tokens_in_memory(const struct llama *llama)
 {
     const struct llama_library *api = &llama->api;
@@ -67,8 +69,8 @@ static int64_t tokens_in_memory(const struct llama *llama)
     int64_t width = (int64_t)api->model_n_embd(llama->weights) *
                     MAX(api->model_n_head_kv(llama->weights), 1) / n_head;
     int64_t bytes = 2 * 2 * width * MAX(api->model_n_layer(llama->weights), 1);
-    int64_t free_bytes = (int64_t)sysconf(_SC_AVPHYS_PAGES) * sysconf(_SC_PAGESIZE);
-    return MAX(free_bytes / 2 / MAX(bytes, INT64_C(1)), INT64_C(512));
+    int64_t all_bytes = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+    return MAX(all_bytes / 4 / MAX(bytes, INT64_C(1)), INT64_C(512));
 }
 
 static uint32_t choose_context(const struct llama *llama, int32_t n_trained)
@@ -84,7 +86,7 @@ static void set_text_params(struct llama *llama, int32_t n_trained,
 {
     llama->n_parallel = llama->options.parallel > 0 ? llama->options.parallel : PARALLEL_DEFAULT;
     llama->n_sequences = MIN(llama->n_parallel + LLAMA_RESIDENTS, 256);
-    params->n_ctx = choose_context(llama, n_trained);
+    params->n_ctx = MAX(choose_context(llama, n_trained), (uint32_t)CONTEXT_MIN);
     params->n_batch = BATCH_TOKENS;
     params->n_seq_max = (uint32_t)llama->n_sequences;
     params->n_outputs_max = params->n_seq_max; /* llama.cpp wants no fewer */
@@ -194,9 +196,8 @@ static tidemill_error *open_llama(struct llama *llama, const struct model_option
         (uint32_t)MAX(llama->n_parallel + MIN(llama->n_parallel, WAITING_MAX), UNITS_OF_ONE + 1);
     char text[64];
     llama->api.model_desc(llama->weights, text, sizeof text);
-    snprintf(llama->model.description, sizeof llama->model.description,
-             "llama.cpp %s (%s, %d at a time, %d tokens)", llama->api.version(), text,
-             llama->n_parallel, llama->n_cells);
+    snprintf(llama->model.description, sizeof llama->model.description, "llama.cpp %s (%s)",
+             llama->api.version(), text);
     return NULL;
 }
 

@@ -72,9 +72,8 @@ static void append_logprobs(const struct llama *llama, const struct llama_call *
     buffer_text(out, ",\"logprobs\":{\"content\":[");
     for (size_t i = 0; i < (size_t)call->n_generated; i++) {
         const struct token_logprob *row = call->logprobs + i * width;
-        if (i > 0 && call->text_ends[i - 1] >= call->text.size &&
-            call->text_ends[i] > call->text.size)
-            break;
+        size_t begin = i > 0 ? call->text_ends[i - 1] : 0;
+        if (begin >= call->text.size && call->text_ends[i] > call->text.size) break;
         if (i > 0) buffer_byte(out, ',');
         append_token(llama, row, &scratch, out);
         buffer_text(out, ",\"top_logprobs\":[");

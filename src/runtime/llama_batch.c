@@ -36,9 +36,10 @@ static void leave_chain(struct llama *llama, struct llama_call *call)
         struct llama_call *other = llama->calls[i];
         if (other != NULL && other->parent == call && other != heir) other->parent = heir;
     }
-    llama->cells_reserved += heir->own - call->own;
+    int32_t own = MIN(heir->own, call->own); /* it may share less than the call itself did */
+    llama->cells_reserved += heir->own - own;
     heir->parent = call->parent;
-    heir->own = heir->shared = call->own;
+    heir->own = heir->shared = own;
 }
 
 /* What a call waits for may be there now. */

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <yyjson.h>
 
+#define TEMPERATURE_MIN 1e-6F
 #define MESSAGES_MAX 10000
 #define TEXTS_MAX 2048
 #define STOPS_MAX 16
@@ -96,6 +97,8 @@ static tidemill_error *read_numbers(const struct reading *r)
     TRY(read_count(r, "max_tokens", 1, INT32_MAX, &request->tokens_max));
     TRY(read_count(r, "max_completion_tokens", 1, INT32_MAX, &request->tokens_max));
     TRY(read_real(r, "temperature", 0, 5, &request->temperature));
+    if (request->temperature < TEMPERATURE_MIN)
+        request->temperature = 0; /* no logit stays finite */
     TRY(read_real(r, "top_p", 0, 1, &request->top_p));
     TRY(read_real(r, "min_p", 0, 1, &request->min_p));
     TRY(read_count(r, "top_k", 0, 1 << 30, &request->top_k));
@@ -143,7 +146,10 @@ static tidemill_error *read_biases(const struct reading *r)
         const char *digits = yyjson_get_str(key);
         size_t size = yyjson_get_len(key);
         for (size_t k = 0; k < size && k < 10; k++) {
-            if (digits[k] < '0' || digits[k] > '9') size = SIZE_MAX;
+            if (digits[k] < '0' || digits[k] > '9') {
+                size = SIZE_MAX;
+                break;
+            }
             token = token * 10 + (digits[k] - '0');
         }
         double bias = yyjson_get_num(item);
@@ -258,6 +264,8 @@ static tidemill_error *read_messages(const struct reading *r)
     {
         struct llama_text_message *one = &request->messages[request->n_messages++];
         if (get(message, "role") == NULL) REFUSE("message %zu has no 'role'", i);
+        if (get(message, "tool_calls") != NULL || get(message, "function_call") != NULL)
+            REFUSE("message %zu calls tools: not supported", i);
         TRY(error_context(copy_c_text(request, get(message, "role"), "role", &one->role),
                           "message %zu", i));
         TRY(error_context(read_content(request, get(message, "content"), &one->content),
@@ -337,13 +345,16 @@ static enum llama_task choose_task(yyjson_val *body, struct slice url, enum llam
 
 static tidemill_error *refuse_unsupported(const struct reading *r)
 {
-    static const char *const names[] = {"tools",  "functions",  "audio",
-                                        "suffix", "modalities", "prediction"};
+    static const char *const names[] = {"tools",      "functions",  "audio",     "suffix",
+                                        "modalities", "prediction", "dimensions"};
+    yyjson_val *encoding = get(r->body, "encoding_format");
     int32_t n = 1;
     TRY(read_count(r, "n", 1, 1, &n));
     TRY(read_count(r, "best_of", 1, 1, &n));
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (get(r->body, names[i]) != NULL) REFUSE("'%s' is not supported", names[i]);
+    if (encoding != NULL && !yyjson_equals_str(encoding, "float"))
+        REFUSE("'encoding_format' can only be float");
     if (yyjson_is_true(get(r->body, "echo"))) REFUSE("'echo' is not supported");
     return NULL;
 }

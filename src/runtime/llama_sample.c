@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#define LOGPROB_MIN (-9999.0)   /* of what cannot be: JSON has no infinity */
 #define PENALTY_TOKENS_MAX 4096 /* of the answer's end are looked at */
 
 /* Of the job's seed and the record's number, each bit of which counts (splitmix64's finish). */
@@ -101,6 +102,12 @@ static bool grammar_takes(const struct llama *llama, struct llama_call *call, ll
     return one.logit > -INFINITY;
 }
 
+static tidemill_error *check_finite(float logit)
+{
+    return isfinite(logit) ? NULL
+                           : error_new(ERROR_MODEL_ERROR, "the model's logits are not finite");
+}
+
 static tidemill_error *choose(struct llama *llama, struct llama_call *call, const float *logits,
                               llama_token *ret)
 {
@@ -121,6 +128,7 @@ static tidemill_error *choose(struct llama *llama, struct llama_call *call, cons
         if (is_chosen) *ret = array.data[array.selected].id;
     }
     if (!is_chosen) return error_new(ERROR_MODEL_ERROR, "no token can be sampled");
+    TRY(check_finite(logits[*ret]));
     llama->api.sampler_accept(call->sampler, *ret);
     if (call->grammar != NULL) llama->api.sampler_accept(call->grammar, *ret);
     return NULL;
@@ -147,10 +155,11 @@ static tidemill_error *note_logprobs(struct llama *llama, struct llama_call *cal
     for (int32_t i = 0; i < llama->n_vocab; i++) sum += exp((double)logits[i] - (double)max);
     double offset = (double)max + log(sum);
     struct token_logprob *row = call->logprobs + n * width, *top = row + 1;
-    row[0] = (struct token_logprob){chosen, (float)((double)logits[chosen] - offset)};
+    row[0] =
+        (struct token_logprob){chosen, (float)MAX((double)logits[chosen] - offset, LOGPROB_MIN)};
     size_t n_kept = 0; /* sorted, the likeliest first; equals by number */
     for (int32_t i = 0; i < llama->n_vocab && n_top > 0; i++) {
-        float logprob = (float)((double)logits[i] - offset);
+        float logprob = (float)MAX((double)logits[i] - offset, LOGPROB_MIN);
         if (n_kept == n_top && logprob <= top[n_top - 1].logprob) continue;
         size_t place = n_kept < n_top ? n_kept++ : n_top - 1;
         for (; place > 0 && top[place - 1].logprob < logprob; place--) top[place] = top[place - 1];
@@ -168,6 +177,7 @@ tidemill_error *llama_sample_next(struct llama *llama, struct llama_call *call, 
         TRY(choose(llama, call, logits, ret));
     else
         *ret = likeliest(logits, llama->n_vocab);
+    TRY(check_finite(logits[*ret]));
     bool is_end = llama->api.vocab_is_eog(llama->vocab, *ret);
     if (call->request.n_top_logprobs >= 0 && !is_end) TRY(note_logprobs(llama, call, logits, *ret));
     return NULL;

@@ -168,7 +168,13 @@ static tidemill_error *write_object(struct conversion *c, yyjson_val *schema, si
     size_t k, n, n_properties = yyjson_obj_size(properties);
     if (properties != NULL && !yyjson_is_obj(properties))
         REFUSE("the schema's 'properties' is not an object");
+    if (n_properties > SCHEMAS_MAX ||
+        yyjson_arr_size(yyjson_obj_get(schema, "required")) > SCHEMAS_MAX)
+        REFUSE("the schema is too large");
     TRY(check_required(schema, properties));
+    yyjson_val *more = yyjson_obj_get(schema, "additionalProperties");
+    if (n_properties == 0 && more != NULL && !yyjson_is_bool(more) && yyjson_obj_size(more) > 0)
+        REFUSE("the schema's 'additionalProperties' is more than true or false");
     if (n_properties == 0) {
         buffer_text(c->out, yyjson_is_false(yyjson_obj_get(schema, "additionalProperties"))
                                 ? "\"{\" ws \"}\""
@@ -248,6 +254,16 @@ static tidemill_error *write_types(struct conversion *c, yyjson_val *schema, siz
     return NULL;
 }
 
+static bool limits_otherwise(yyjson_val *schema)
+{
+    static const char *const words[] = {"type",      "properties", "required",
+                                        "items",     "minItems",   "maxItems",
+                                        "minLength", "maxLength",  "additionalProperties"};
+    for (size_t i = 0; i < COUNT_OF(words); i++)
+        if (yyjson_obj_get(schema, words[i]) != NULL) return true;
+    return false;
+}
+
 static tidemill_error *write_schema(struct conversion *c, size_t number, struct buffer *tail)
 {
     yyjson_val *schema = c->schemas[number];
@@ -261,9 +277,12 @@ static tidemill_error *write_schema(struct conversion *c, size_t number, struct 
     yyjson_val *choices = yyjson_obj_get(schema, "enum"), *any = yyjson_obj_get(schema, "anyOf");
     if (constant != NULL) return append_value(c->out, constant);
     if (choices != NULL) return write_choice(c, choices, false);
+    if (any != NULL && limits_otherwise(schema))
+        REFUSE("the schema has words beside 'anyOf' that limit values");
     if (any != NULL) return write_choice(c, any, true);
     if (yyjson_obj_get(schema, "type") != NULL) return write_types(c, schema, number, tail);
     if (yyjson_obj_get(schema, "properties") != NULL) return write_object(c, schema, number, tail);
+    if (limits_otherwise(schema)) REFUSE("the schema limits values without a 'type'");
     buffer_text(c->out, "value");
     return NULL;
 }

@@ -163,6 +163,7 @@ static tidemill_error *take_ready(struct hosts *hosts, struct slot *slot, size_t
     }
     slot->was_ready = slot->has_served = true;
     slot->state = SLOT_READY;
+    slot->deadline_ns = 0; /* that of loading */
     hosts->load_failures_in_a_row = 0;
     hosts->saturated_ns = 0;
     begin_head(hosts, slot, now_ns);
@@ -203,6 +204,16 @@ static size_t find_unit(const struct hosts *hosts, const struct slot *slot, uint
     return slot->n_units;
 }
 
+/* A host may lie: counts are bounded, so that sums are. */
+static struct token_usage usage_of(const struct wire_reply *reply)
+{
+    const uint64_t most = (uint64_t)1 << 40;
+    struct token_usage usage = {.in = MIN(reply->usage.in, most),
+                                .out = MIN(reply->usage.out, most)};
+    usage.cached = MIN(reply->usage.cached, usage.in);
+    return usage;
+}
+
 /* What a model's own processes took. A host may lie: it is bounded by what is possible. */
 static void note_outside(struct hosts *hosts, struct slot *slot, const struct wire_reply *reply)
 {
@@ -233,7 +244,7 @@ static tidemill_error *take_reply(struct hosts *hosts, struct slot *slot, size_t
 
     struct runtime_done *done = &unit->done;
     *done = (struct runtime_done){
-        .id = unit->id, .code = (enum error_code)reply.code, .usage = reply.usage};
+        .id = unit->id, .code = (enum error_code)reply.code, .usage = usage_of(&reply)};
     if (done->code == ERROR_OK) {
         TRY(wire_read_values(hosts->region->base + unit->work.output_offset,
                              (size_t)unit->work.output_capacity, reply.table_offset, reply.n_values,

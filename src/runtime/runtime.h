@@ -47,6 +47,11 @@ bool model_is_echo(const char *model);
 enum model_kind { MODEL_ONNX, MODEL_ECHO, MODEL_HTTP, MODEL_EXEC, MODEL_LLAMA };
 enum model_kind model_kind(const char *model);
 
+/* The words of an "exec:" command. Splits as a shell splits words: spaces, quotes, backslashes; nothing is expanded, and no shell runs.
+ * *ret is NULL-terminated and one malloc'ed block: free(*ret). ERROR_USAGE: a quote that is not
+ * closed, or no word. */
+tidemill_error *exec_split_command(const char *command, char ***ret);
+
 enum batch_dimension { BATCH_DIMENSION_AUTO, BATCH_DIMENSION_FIRST, BATCH_DIMENSION_NONE };
 
 enum http_protocol {

@@ -326,6 +326,17 @@ def test_a_signal_while_the_server_is_away_is_heeded_at_once(tmp_path):
     assert job.returncode == 75
 
 
+def test_a_gateway_that_is_well_hides_no_server_that_is_not(tmp_path):
+    """It answers for itself; what counts is what a request gets."""
+    write_jsonl(tmp_path / "in.jsonl", chat_lines(60))
+    with Upstream(lambda request: (503, {"error": {"message": "no backend"}})) as server:
+        result = ask(server, tmp_path, "--patience", "700ms", check=3)
+    assert "could not be reached" in result.err
+    assert result.err.count("waiting for it") == 1
+    assert not (tmp_path / "out.jsonl").exists()
+    assert server.checks >= 1 and len(server.requests) < 60  # some tries, and one now and then
+
+
 def test_a_server_that_was_down_is_asked_without_a_record(tmp_path):
     """It fails for a while, says so to who asks whether it is up, and no record pays for finding out."""
     def answer(request):
