@@ -3,6 +3,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,11 +29,17 @@ def run(*arguments, cwd=None, check=None, timeout=120, env=None, **more):
     return result
 
 
+def heed_signals():
+    """A suite that a shell started with & ignores SIGINT, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def start(*arguments, cwd=None, **more):
     """Starts the command in the background, quiet."""
     return subprocess.Popen(
         [TIDEMILL, *map(str, arguments)], cwd=cwd, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, **more
+        stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, preexec_fn=heed_signals, **more
     )
 
 
