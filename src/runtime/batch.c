@@ -68,14 +68,7 @@ static tidemill_error *open_requests(struct batch_runtime *runtime)
 static tidemill_error *make_signature(struct model_signature *signature)
 {
     TRY(signature_make_json(signature, "body", "response", false));
-    struct value_spec *inputs = realloc(signature->inputs, 2 * sizeof *inputs);
-    if (inputs == NULL) return error_memory();
-    signature->inputs = inputs;
-    inputs[1] = (struct value_spec){
-        .kind = VALUE_TENSOR, .type = TENSOR_STRING, .is_optional = true, .name = strdup("url")};
-    if (inputs[1].name == NULL) return error_memory();
-    signature->n_inputs = 2;
-    return NULL;
+    return signature_add_optional(signature, "url");
 }
 
 static tidemill_error *open_all(struct batch_runtime *runtime)

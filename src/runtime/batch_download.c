@@ -95,20 +95,6 @@ static tidemill_error *next_line(struct batch_runtime *runtime, struct batch *ba
 
 /* --- answers ------------------------------------------------------------------------------------------------- */
 
-/* Which of the sorted units has this number; SIZE_MAX: none. */
-static size_t find_unit(const struct batch *batch, uint64_t index)
-{
-    size_t low = 0, high = batch->n_sorted;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (batch->keys[middle].index < index)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < batch->n_sorted && batch->keys[low].index == index ? low : SIZE_MAX;
-}
-
 /* Notes where the line is, the first time. */
 static tidemill_error *note_line(struct batch_runtime *runtime, struct batch *batch,
                                  struct slice line, uint64_t offset)
@@ -116,7 +102,9 @@ static tidemill_error *note_line(struct batch_runtime *runtime, struct batch *ba
     struct batch_result result = {.body = &runtime->body};
     if (line.size == 0) return NULL;
     TRY(batch_result_read(runtime->api.dialect, batch->tag, line, &result));
-    size_t at = result.verdict == BATCH_STRANGE ? SIZE_MAX : find_unit(batch, result.index);
+    size_t at = result.verdict == BATCH_STRANGE
+                    ? SIZE_MAX
+                    : batch_unit_find(batch->keys, batch->n_sorted, result.index);
     bool is_known = at != SIZE_MAX || (result.verdict != BATCH_STRANGE && batch->past != NULL &&
                                        batch_past_has_index(batch->past, result.index));
     batch->n_strange += !is_known;

@@ -261,26 +261,26 @@ tidemill_error *batch_state_note_gone(struct batch_state *state, const char *tag
 
 /* --- looking up --------------------------------------------------------------------------------------------- */
 
-static const struct batch_unit_key *find_key(const struct batch_past *past, uint64_t index)
+size_t batch_unit_find(const struct batch_unit_key *keys, size_t n, uint64_t index)
 {
-    size_t low = 0, high = past->n_keys;
+    size_t low = 0, high = n;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (past->keys[middle].index < index)
+        if (keys[middle].index < index)
             low = middle + 1;
         else
             high = middle;
     }
-    return low < past->n_keys && past->keys[low].index == index ? &past->keys[low] : NULL;
+    return low < n && keys[low].index == index ? low : SIZE_MAX;
 }
 
 bool batch_past_has_index(const struct batch_past *past, uint64_t index)
 {
-    return find_key(past, index) != NULL;
+    return batch_unit_find(past->keys, past->n_keys, index) != SIZE_MAX;
 }
 
 bool batch_past_has(const struct batch_past *past, const struct batch_unit_key *key)
 {
-    const struct batch_unit_key *found = find_key(past, key->index);
-    return found != NULL && digest_equal(found->digest, key->digest);
+    size_t at = batch_unit_find(past->keys, past->n_keys, key->index);
+    return at != SIZE_MAX && digest_equal(past->keys[at].digest, key->digest);
 }

@@ -24,6 +24,9 @@ struct batch_unit_key {
     struct digest digest;
 };
 
+/* Where in `keys`, ascending by index, the request with this number is; SIZE_MAX: it is not there. */
+size_t batch_unit_find(const struct batch_unit_key *keys, size_t n, uint64_t index);
+
 /* A batch of an earlier run. */
 struct batch_past {
     char tag[BATCH_TAG_BYTES];
@@ -43,9 +46,8 @@ struct batch_state {
     size_t n_past;
 };
 
-/* Reads what is there and opens it for more. `path` NULL: a state that keeps nothing. A missing file is an
- * empty one; it is made with the first line. ERROR_IO, ERROR_NO_SPACE; ERROR_CORRUPT: a line in the middle fails its
- * checksum. */
+/* Reads what is there. `path` NULL: a state that keeps nothing. A missing file is an empty one; it is opened,
+ * or made, with the first note. ERROR_IO, ERROR_NO_SPACE; ERROR_CORRUPT: a line in the middle fails its checksum. */
 tidemill_error *batch_state_open(const struct io *io, const char *path, struct batch_state *ret);
 void batch_state_close(struct batch_state *state); /* all zero is fine */
 

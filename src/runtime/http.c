@@ -2,6 +2,7 @@
 /* http.c - servers as a runtime: opening, capacity, submit, poll. */
 #include "runtime/http.h"
 
+#include "runtime/http_dialects.h"
 #include "runtime/model.h"
 
 #include <math.h>
@@ -60,30 +61,17 @@ static tidemill_error *make_signature(struct http *http)
     const struct http_target *target = &http->upstreams[0].target;
     struct model_signature *signature = &http->base.signature;
     TRY(signature_make_json(signature, "body", "response", target->is_batched));
-    if (target->protocol != PROTOCOL_OPENAI) return NULL;
-    struct value_spec *inputs = realloc(signature->inputs, 2 * sizeof *inputs);
-    if (inputs == NULL) return error_memory();
-    signature->inputs = inputs;
-    inputs[1] = (struct value_spec){
-        .kind = VALUE_TENSOR, .type = TENSOR_STRING, .is_optional = true, .name = strdup("url")};
-    if (inputs[1].name == NULL) return error_memory();
-    signature->n_inputs = 2;
-    return NULL;
+    return target->protocol == PROTOCOL_OPENAI ? signature_add_optional(signature, "url") : NULL;
 }
 
 static void describe(struct http *http)
 {
-    static const char *const names[] = {[PROTOCOL_AUTO] = "auto",
-                                        [PROTOCOL_OPENAI] = "openai",
-                                        [PROTOCOL_KSERVE] = "kserve",
-                                        [PROTOCOL_TFSERVING] = "tfserving",
-                                        [PROTOCOL_TORCHSERVE] = "torchserve",
-                                        [PROTOCOL_JSON] = "json"};
+    const struct http_target *target = &http->upstreams[0].target;
     char others[32] = "";
     if (http->n_upstreams > 1)
         snprintf(others, sizeof others, " and %zu more", http->n_upstreams - 1);
     snprintf(http->base.description, sizeof http->base.description, "%s at %.100s%s",
-             names[http->upstreams[0].target.protocol], http->upstreams[0].target.origin, others);
+             http_dialect_of(target)->name, target->origin, others);
 }
 
 static tidemill_error *make_calls(struct http *http, uint32_t n)
