@@ -139,8 +139,7 @@ static tidemill_error *make_context(struct llama *llama, const struct model_opti
 static tidemill_error *open_context(struct llama *llama, const struct model_options *options)
 {
     enum llama_task task = options->llama.task;
-    llama->is_embedding = task == TASK_EMBEDDING || task == TASK_RERANK ||
-                          !llama->api.model_has_decoder(llama->weights);
+    llama->is_embedding = task == TASK_EMBEDDING || !llama->api.model_has_decoder(llama->weights);
     TRY(make_context(llama, options));
     bool has_pooling = llama->pooling != LLAMA_POOLING_TYPE_NONE;
     if (!llama->is_embedding && has_pooling && task == TASK_AUTO) {
@@ -153,10 +152,6 @@ static tidemill_error *open_context(struct llama *llama, const struct model_opti
         return error_new(ERROR_USAGE,
                          "the model '%s' makes text: it says no pooling for embeddings",
                          options->model);
-    if (llama->is_embedding &&
-        (llama->pooling == LLAMA_POOLING_TYPE_RANK) != (task == TASK_RERANK) && task != TASK_AUTO)
-        return error_new(ERROR_USAGE, "the model '%s' is %s", options->model,
-                         task == TASK_RERANK ? "no reranker" : "a reranker");
     if (llama->pooling == LLAMA_POOLING_TYPE_RANK)
         return error_new(ERROR_UNSUPPORTED, "the model '%s' is a reranker: not supported yet",
                          options->model);
