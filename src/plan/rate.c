@@ -39,7 +39,7 @@ void retry_budget_start(struct retry_budget *budget, double now_s)
     *budget = (struct retry_budget){.level = RETRY_LEVEL_MAX, .filled_s = now_s};
 }
 
-void retry_budget_answer(struct retry_budget *budget)
+void retry_budget_note_first(struct retry_budget *budget)
 {
     budget->level = MIN(budget->level + RETRY_SHARE, RETRY_LEVEL_MAX);
 }

@@ -65,7 +65,7 @@ struct retry_budget {
 };
 
 void retry_budget_start(struct retry_budget *budget, double now_s);
-void retry_budget_answer(struct retry_budget *budget); /* a first try was made */
+void retry_budget_note_first(struct retry_budget *budget); /* a first try is made */
 double retry_budget_wait_s(const struct retry_budget *budget, double now_s);
 void retry_budget_take(struct retry_budget *budget, double now_s);
 

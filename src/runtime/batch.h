@@ -214,7 +214,7 @@ tidemill_error *batch_take_refusal(struct batch_runtime *runtime, struct batch *
 /* Bytes of the unit's request in a batch, and its digest. ERROR_OK, or a record's error. */
 enum error_code batch_measure(struct batch_runtime *runtime, struct batch_unit *unit,
                               char message[512]);
-/* Sorts the units, makes the source of an upload. */
+/* Makes the source of an upload, of units that are sorted. */
 tidemill_error *batch_upload_begin(struct batch_runtime *runtime, struct batch *batch);
 tidemill_error *batch_sort(struct batch *batch); /* also forgets answered ones */
 

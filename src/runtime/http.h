@@ -35,7 +35,6 @@ struct http_upstream {
 
 struct http_call {
     struct http_call *next;
-    uint64_t id;
     uint32_t n_rows;
     struct buffer body;
     char path[2048];

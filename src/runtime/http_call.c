@@ -108,7 +108,6 @@ static enum error_code make_body(const struct http *http, struct http_call *call
 
 bool http_call_make(struct http *http, struct http_call *call, const struct runtime_work *work)
 {
-    call->id = work->id;
     call->n_rows = work->n_rows;
     call->tries = call->busy_tries = 0;
     call->is_retry = false;
@@ -170,7 +169,7 @@ static void pay_for_start(struct http *http, const struct http_call *call, doubl
     if (call->is_retry)
         retry_budget_take(&http->budget, now_s);
     else
-        retry_budget_answer(&http->budget);
+        retry_budget_note_first(&http->budget);
 }
 
 void http_start_due(struct http *http, double now_s)

@@ -10,7 +10,7 @@
 #define PAUSE_MIN_S 0.1
 #define PAUSE_MAX_S 10
 
-/* One GET, waited for; *ret_code and the outcome as of http_outcome_of. */
+/* One GET, waited for; the outcome is that of http_outcome_of. */
 static tidemill_error *get(struct http *http, const char *url, int wake_fd,
                            struct http_response *response, enum http_outcome *ret_outcome,
                            char message[512])

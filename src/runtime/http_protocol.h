@@ -16,7 +16,7 @@ struct http_target {
                      "/v1": "https://host/api" */
     char *path;   /* of requests, "/v1/chat/completions"; NULL: each record brings its own url */
     char *health_path;   /* GET answers 2xx when the server is up; NULL: there is none to ask. For
-                            OpenAI's any HTTP answer counts: not every server has /v1/models */
+                            OpenAI's a refusal counts too: not every server has /v1/models */
     char *metadata_path; /* GET, once: http_target_take_metadata wants the answer; NULL: nothing */
     struct kserve_model *kserve; /* of PROTOCOL_KSERVE, once its metadata is known */
 };

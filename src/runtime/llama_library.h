@@ -39,7 +39,6 @@
     ROW(free)                                                                                      \
     ROW(n_ctx)                                                                                     \
     ROW(n_batch)                                                                                   \
-    ROW(n_seq_max)                                                                                 \
     ROW(pooling_type)                                                                              \
     ROW(get_memory)                                                                                \
     ROW(memory_seq_rm)                                                                             \
@@ -48,7 +47,6 @@
     ROW(batch_init)                                                                                \
     ROW(batch_free)                                                                                \
     ROW(decode)                                                                                    \
-    ROW(set_abort_callback)                                                                        \
     ROW(get_logits_ith)                                                                            \
     ROW(get_embeddings_seq)                                                                        \
     ROW(vocab_n_tokens)                                                                            \

@@ -279,7 +279,7 @@ static tidemill_error *read_texts(const struct reading *r, yyjson_val *value, co
                                   size_t max)
 {
     struct llama_request *request = r->request;
-    bool is_list = request->is_list = yyjson_is_arr(value);
+    bool is_list = yyjson_is_arr(value);
     size_t n = is_list ? yyjson_arr_size(value) : 1;
     if (n == 0 || n > max) REFUSE("'%s' has %zu texts; 1 to %zu are allowed", name, n, max);
     request->texts = arena_calloc(&request->arena, n, sizeof *request->texts);

@@ -28,7 +28,6 @@ struct llama_request {
     struct slice
         *texts; /* COMPLETION: one prompt; EMBEDDING: what to embed; RERANK: the documents */
     size_t n_texts;
-    bool is_list;       /* EMBEDDING: texts came as an array */
     struct slice query; /* RERANK */
     const char *model;  /* as the record calls it; NULL */
 

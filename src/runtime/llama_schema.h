@@ -9,7 +9,7 @@
 
 /* Appends the rules, beginning with "root". `schema` NULL: any JSON object. Supported: type, properties,
  * required, items, minItems, maxItems, minLength, maxLength, enum, const, anyOf, additionalProperties,
- * nested as deep as may be. Any other word that limits values is refused: ERROR_MODEL_ERROR.
+ * as deep as JSON may be. Any other word that limits values is refused: ERROR_MODEL_ERROR.
  *
  * Objects have the properties that are declared, in that order, those not required present or not. */
 tidemill_error *llama_schema_to_grammar(yyjson_val *schema, struct buffer *grammar);

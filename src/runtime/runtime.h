@@ -154,9 +154,8 @@ struct token_usage {
 
 struct runtime_done {
     uint64_t id;
-    enum error_code
-        code;          /* OK, MODEL_ERROR, OUTPUT_TOO_LARGE, HOST_CRASHED, HOST_TIMEOUT, UPSTREAM */
-    char message[512]; /* one sentence where code is not OK, e.g. "killed by SIGSEGV" */
+    enum error_code code; /* not OK: the record's error, if it is the only one */
+    char message[512];    /* one sentence where code is not OK, e.g. "killed by SIGSEGV" */
     /* malloc'ed array, caller frees. Data lies inside the output area or in the same block */
     struct value *values;
     size_t n_values;

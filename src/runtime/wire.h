@@ -99,7 +99,7 @@ struct wire_work {
 struct wire_reply {
     struct wire_header header;
     uint64_t seq;
-    uint32_t code;         /* enum error_code: OK, MODEL_ERROR, OUTPUT_TOO_LARGE */
+    uint32_t code;         /* enum error_code, as of struct runtime_done */
     uint32_t n_values;     /* rows of the table */
     uint64_t table_offset; /* in the output area */
     int64_t run_ns;

@@ -198,7 +198,7 @@ static void retries_are_a_tenth_and_some(void **state)
     retry_budget_start(&budget, 0);
     uint64_t retries = 0, firsts = 0;
     for (double now_s = 0; now_s < 100; now_s += 0.001) { /* a thousand first tries a second */
-        retry_budget_answer(&budget);
+        retry_budget_note_first(&budget);
         firsts++;
         if (retry_budget_wait_s(&budget, now_s) > 0) continue;
         retry_budget_take(&budget, now_s);
