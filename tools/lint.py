@@ -22,9 +22,10 @@ FILE_LINES_MAX = 700
 ROOM_LEVELS = {
     "base": 0,
     "format": 1, "io": 1,
-    "plan": 2, "runtime": 2, "cache": 2,
+    "plan": 2, "runtime": 2, "cache": 2, "net": 2, "store": 2,
     "cost": 3, "job": 3,
-    "cli": 4,
+    "server": 4,
+    "cli": 5,
 }
 # Rooms without a single way in: their headers are small and each stands for itself.
 OPEN_ROOMS = {"base", "format"}

@@ -11,6 +11,7 @@
 #include "base/base.h"
 #include "plan/prefix.h"   /* an order of prompts in which shared prefixes are neighbours */
 #include "plan/upstream.h" /* how hard a server may be driven */
+#include "plan/window.h"   /* when a queue becomes a job, and when it may run */
 
 struct plan_row {
     uint32_t index;  /* of the record in its chunk */

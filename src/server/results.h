@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* results.h - predictions by key, in memory: what a queue's last windows answered, under each record's
+ * key. An LMDB cache of its own (DATA/results), so it may forget; the windows' outputs are the truth. */
+#ifndef TIDEMILL_SERVER_RESULTS_H
+#define TIDEMILL_SERVER_RESULTS_H
+
+#include "server/app.h"
+
+tidemill_error *results_open(struct app *app, struct results **ret);
+void results_close(struct results *results); /* NULL is fine */
+/* Puts the answers of a window that ended: the record's key -> its line of output. Blocking. */
+tidemill_error *results_put_window(struct results *results, const struct store_job *job);
+
+struct result {
+    struct buffer value; /* JSON, as the output has it */
+    int64_t made_at;     /* when its window was done */
+    struct digest etag;
+};
+/* False: a miss. Any thread, never waits. */
+bool results_get(struct results *results, const char *tenant, const char *queue, struct slice key,
+                 struct result *ret);
+/* The same, counted, with the queue's ON_MISS: what `GET /v1/results` and the Redis protocol share. */
+enum result_found { RESULT_FRESH, RESULT_STALE, RESULT_DEFAULT, RESULT_MISS, RESULT_ENQUEUED };
+enum result_found results_find(struct results *results, const struct queue_config *queue,
+                               const char *tenant, struct slice key, struct result *ret);
+
+struct results_stats {
+    uint64_t hits, stale, misses, defaults, enqueued;
+};
+void results_stats(struct results *results, struct results_stats *ret);
+
+/* The Redis protocol over it (resp.c): GET, MGET, EXISTS, TTL, PING, HELLO, AUTH, ... on a thread of its
+ * own. Keys are QUEUE:KEY. */
+struct resp;
+tidemill_error *resp_start(struct app *app, const char *address, struct resp **ret);
+const char *resp_address(const struct resp *resp);
+void resp_stop(struct resp *resp); /* NULL is fine */
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server.h - the way into the room of `tidemill serve`: queues with windows, batches, models that
+ * answer at once, results from memory, behind HTTP. */
+#ifndef TIDEMILL_SERVER_SERVER_H
+#define TIDEMILL_SERVER_SERVER_H
+
+#include "base/base.h"
+#include "server/config.h"
+
+struct server;
+struct server_options {
+    const char *config_path;   /* tidemill.yaml */
+    struct string_list listen; /* n > 0: instead of the file's */
+    const char *data;          /* NULL: the file's */
+};
+/* Opens everything, resumes what was under way, and answers from then on. */
+tidemill_error *server_start(const struct io *io, const struct server_options *options,
+                             struct server **ret);
+/* The file was changed: what is under way ends as it began. An error leaves all as it was. */
+tidemill_error *server_reload(struct server *server);
+/* Checkpoints, and ends. */
+void server_stop(struct server *server);
+size_t server_addresses(const struct server *server, const char *const **ret);
+
+#endif
