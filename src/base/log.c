@@ -43,7 +43,20 @@ static void append_escaped(struct buffer *line, const char *text, bool is_json)
     }
 }
 
-static void append_json(struct buffer *line, enum log_level level, const char *text)
+/* What one call of log_event or log_fields says. */
+struct event {
+    enum log_level level;
+    const char *text;
+    const struct log_field *fields;
+    size_t n_fields;
+};
+
+static bool has_value(const struct log_field *field)
+{
+    return field->value != NULL && field->value[0] != '\0';
+}
+
+static void append_json(struct buffer *line, const struct event *event)
 {
     static const char *const names[] = {"error", "warning", "info", "debug"};
     struct timespec now;
@@ -53,16 +66,28 @@ static void append_json(struct buffer *line, enum log_level level, const char *t
     gmtime_r(&now.tv_sec, &utc);
     strftime(time_text, sizeof time_text, "%Y-%m-%dT%H:%M:%S", &utc);
     buffer_printf(line, "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"message\":\"", time_text,
-                  now.tv_nsec / 1000000, names[level]);
-    append_escaped(line, text, true);
-    buffer_text(line, "\"}");
+                  now.tv_nsec / 1000000, names[event->level]);
+    append_escaped(line, event->text, true);
+    buffer_byte(line, '"');
+    for (size_t i = 0; i < event->n_fields; i++) {
+        if (!has_value(&event->fields[i])) continue;
+        buffer_printf(line, ",\"%s\":\"", event->fields[i].name);
+        append_escaped(line, event->fields[i].value, true);
+        buffer_byte(line, '"');
+    }
+    buffer_byte(line, '}');
 }
 
-static void append_text(struct buffer *line, enum log_level level, const char *text)
+static void append_text(struct buffer *line, const struct event *event)
 {
-    if (level == LOG_ERROR) buffer_text(line, "tidemill: error: ");
-    if (level == LOG_WARNING) buffer_text(line, "tidemill: warning: ");
-    append_escaped(line, text, false);
+    if (event->level == LOG_ERROR) buffer_text(line, "tidemill: error: ");
+    if (event->level == LOG_WARNING) buffer_text(line, "tidemill: warning: ");
+    append_escaped(line, event->text, false);
+    for (size_t i = 0; i < event->n_fields; i++) {
+        if (!has_value(&event->fields[i])) continue;
+        buffer_printf(line, " %s=", event->fields[i].name);
+        append_escaped(line, event->fields[i].value, false);
+    }
 }
 
 static void write_line(const struct buffer *line)
@@ -77,32 +102,59 @@ static void write_line(const struct buffer *line)
     }
 }
 
-void log_event(enum log_level level, const char *format, ...)
+static void write_event(const struct event *event)
 {
-    struct buffer text = {0}, line = {0};
-    va_list arguments;
-    va_start(arguments, format);
-    int length = vsnprintf(NULL, 0, format, arguments);
-    va_end(arguments);
-    char *place = length < 0 ? NULL : buffer_reserve(&text, (size_t)length + 1);
-    va_start(arguments, format);
-    if (place != NULL) vsnprintf(place, (size_t)length + 1, format, arguments);
-    va_end(arguments);
-
+    struct buffer line = {0};
     pthread_mutex_lock(&log_mutex);
-    if (level <= log_level_max) {
+    if (event->level <= log_level_max) {
         if (has_status) buffer_text(&line, "\r\033[K");
         has_status = false;
-        line.is_failed |= place == NULL;
-        if (log_format_now == LOG_FORMAT_JSON)
-            append_json(&line, level, place != NULL ? place : "");
+        line.is_failed |= event->text == NULL;
+        if (line.is_failed)
+            ; /* write_line says so */
+        else if (log_format_now == LOG_FORMAT_JSON)
+            append_json(&line, event);
         else
-            append_text(&line, level, place != NULL ? place : "");
+            append_text(&line, event);
         buffer_byte(&line, '\n');
         write_line(&line);
     }
     pthread_mutex_unlock(&log_mutex);
     buffer_free(&line);
+}
+
+/* text->data stays NULL where there is no memory. */
+static void format_text(const char *format, va_list arguments, struct buffer *text)
+{
+    va_list again;
+    va_copy(again, arguments);
+    int length = vsnprintf(NULL, 0, format, again);
+    va_end(again);
+    char *place = length < 0 ? NULL : buffer_reserve(text, (size_t)length + 1);
+    if (place != NULL) vsnprintf(place, (size_t)length + 1, format, arguments);
+}
+
+void log_event(enum log_level level, const char *format, ...)
+{
+    struct buffer text = {0};
+    va_list arguments;
+    va_start(arguments, format);
+    format_text(format, arguments, &text);
+    va_end(arguments);
+    write_event(&(struct event){.level = level, .text = text.data});
+    buffer_free(&text);
+}
+
+void log_fields(enum log_level level, const struct log_field *fields, size_t n, const char *format,
+                ...)
+{
+    struct buffer text = {0};
+    va_list arguments;
+    va_start(arguments, format);
+    format_text(format, arguments, &text);
+    va_end(arguments);
+    write_event(
+        &(struct event){.level = level, .text = text.data, .fields = fields, .n_fields = n});
     buffer_free(&text);
 }
 

@@ -6,6 +6,7 @@
 #define TIDEMILL_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
@@ -13,6 +14,14 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 void log_configure(enum log_level level, enum log_format format);
 bool log_is_json(void);
 void log_event(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* A field beside the message: `"name":"value"` in JSON; text shows "name=value" behind the message.
+ * Empty and NULL values are left out. */
+struct log_field {
+    const char *name, *value;
+};
+void log_fields(enum log_level level, const struct log_field *fields, size_t n, const char *format,
+                ...) __attribute__((format(printf, 4, 5)));
 
 /* A status line that the next status or event overwrites; for terminals. "" takes it away. */
 void log_status(const char *line);

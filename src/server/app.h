@@ -37,6 +37,8 @@ struct app {
     struct server_config *config; /* a reload replaces it: app_config_take, app_config_leave */
     struct store *store;
     struct net_server *net;
+    const struct net_route *routes; /* all of them */
+    size_t n_routes;
     struct scheduler *scheduler;
     struct serving *serving;
     struct results *results;
@@ -51,7 +53,8 @@ struct caller {
     char tenant[STORE_NAME_BYTES];
     char key_id[STORE_ID_BYTES]; /* "" without */
     bool is_admin;
-    const char *queues; /* names with commas; NULL: all */
+    bool has_queues;  /* else all */
+    char queues[512]; /* names with commas */
 };
 const struct caller *app_caller(struct exchange *exchange);
 
@@ -70,6 +73,7 @@ struct route_info {
     enum dialect dialect;
     enum { ROUTE_OPEN, ROUTE_USER, ROUTE_ADMIN } access; /* OPEN: no key is needed */
     const char *summary;                                 /* one line, for the OpenAPI document */
+    bool is_quiet; /* has no line in the log for each request, unless it fails */
 };
 
 /* Answers with an error in the dialect of its route. `code` may be NULL; `param` likewise. */
@@ -79,5 +83,7 @@ void app_refuse(struct exchange *exchange, int status, const char *code, const c
  * records 400, MEMORY 503, ...). Frees it. */
 void app_refuse_error(struct exchange *exchange, tidemill_error *error);
 int app_error_status(enum error_code code);
+/* net_options.refuse. */
+void app_refuse_status(struct exchange *exchange, int status, const char *message, void *context);
 
 #endif

@@ -9,9 +9,11 @@ tidemill_error *metrics_new(struct app *app, struct metrics **ret);
 void metrics_free(struct metrics *metrics); /* NULL is fine */
 /* net_options.after: counts the request and writes its line to the log. */
 void metrics_request(struct exchange *exchange, void *app);
-/* A job's run ended: batch sizes, padding, cache hits, cost. Any thread. */
+/* A job ended: batch sizes, padding, cache hits, cost; `summary` of all its runs, NULL where none ran.
+ * Any thread. */
 void metrics_job(struct metrics *metrics, const struct store_job *job,
                  const struct job_summary *summary);
-void metrics_render(struct metrics *metrics, struct buffer *out);
+/* The page; may wait for the store. */
+tidemill_error *metrics_render(struct metrics *metrics, struct buffer *out);
 
 #endif
