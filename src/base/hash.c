@@ -42,6 +42,11 @@ struct digest hash_state_digest(const struct hash_state *state)
     return (struct digest){.low = hash.low64, .high = hash.high64};
 }
 
+void hash_state_copy(struct hash_state *to, const struct hash_state *from)
+{
+    XXH3_copyState((XXH3_state_t *)to, (const XXH3_state_t *)from);
+}
+
 void hash_state_free(struct hash_state *state)
 {
     XXH3_freeState((XXH3_state_t *)state);

@@ -30,6 +30,8 @@ struct hash_state;
 struct hash_state *hash_state_new(void);
 void hash_state_add(struct hash_state *state, const void *data, size_t size);
 struct digest hash_state_digest(const struct hash_state *state);
+/* `to` goes on as `from` would: a point to go back to. */
+void hash_state_copy(struct hash_state *to, const struct hash_state *from);
 void hash_state_free(struct hash_state *state);
 
 /* The same for keys; lives where the caller puts it. `domain` tells uses apart: other domains, other

@@ -16,7 +16,7 @@
  *
  * LMDB's lock file is mapped and written by every reader; where it had holes, a full disk would be
  * SIGBUS. So it is written out with zeros before LMDB sees it. */
-#include "cache/store.h"
+#include "cache/env.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -47,7 +47,7 @@ static bool is_disk_full(const struct cache *cache)
            (uint64_t)status.f_bavail * status.f_frsize < DISK_FULL_BYTES;
 }
 
-tidemill_error *store_error(struct cache *cache, int code, const char *verb)
+tidemill_error *env_error(struct cache *cache, int code, const char *verb)
 {
     if (code == 0) return NULL;
     if (code == EIO && is_disk_full(cache)) code = ENOSPC;
@@ -121,7 +121,7 @@ static int open_tables(struct cache *cache, MDB_txn *txn, unsigned flags, struct
     if (code == 0) memcpy(ret_head, value.mv_data, sizeof *ret_head);
     if (code == MDB_NOTFOUND && flags != 0) {
         *ret_head = (struct head){.newest = TABLES, .bytes_max = cache->bytes_max};
-        return store_put_head(cache, txn, ret_head);
+        return env_put_head(cache, txn, ret_head);
     }
     return code;
 }
@@ -175,17 +175,17 @@ static int open_environment(struct cache *cache)
     return code;
 }
 
-tidemill_error *store_open(struct cache *cache)
+tidemill_error *env_open(struct cache *cache)
 {
     if (cache->bytes_max == 0 && file_bytes(cache) == 0) cache->bytes_max = CACHE_BYTES_DEFAULT;
     if (cache->is_alone) TRY(fill_lock_file(cache));
     int code = open_environment(cache);
     if (code == 0) return NULL;
-    store_close(cache);
-    return store_error(cache, code, "open");
+    env_close(cache);
+    return env_error(cache, code, "open");
 }
 
-void store_close(struct cache *cache)
+void env_close(struct cache *cache)
 {
     if (cache->env == NULL) return;
     for (size_t i = 0; i < READERS; i++) {
@@ -203,7 +203,7 @@ static tidemill_error *remove_file(const struct io *io, const char *path)
     return error_errno(ERROR_IO, errno, "cannot remove %s", path);
 }
 
-tidemill_error *store_remove(struct cache *cache)
+tidemill_error *env_remove(struct cache *cache)
 {
     TRY(remove_file(cache->io, cache->new_path));
     TRY(remove_file(cache->io, cache->lock_path));
@@ -212,7 +212,7 @@ tidemill_error *store_remove(struct cache *cache)
 
 /* --- stopping everybody ----------------------------------------------------------------------- */
 
-void store_stop(struct cache *cache)
+void env_stop(struct cache *cache)
 {
     for (size_t i = 0; i < READERS; i++) {
         struct reader *reader = &cache->readers[i];
@@ -223,7 +223,7 @@ void store_stop(struct cache *cache)
     }
 }
 
-void store_go_on(struct cache *cache)
+void env_go_on(struct cache *cache)
 {
     for (size_t i = 0; i < READERS; i++) pthread_mutex_unlock(&cache->readers[i].mutex);
 }
@@ -231,9 +231,9 @@ void store_go_on(struct cache *cache)
 /* Another process, with a larger limit, made the file grow beyond our map. `writing` is held. */
 static int adopt_size(struct cache *cache)
 {
-    store_stop(cache);
+    env_stop(cache);
     int code = cache->env == NULL ? MDB_PANIC : mdb_env_set_mapsize(cache->env, map_bytes(cache));
-    store_go_on(cache);
+    env_go_on(cache);
     return code;
 }
 
@@ -283,7 +283,7 @@ static int find_newest(struct cache *cache, struct reader *reader)
     return 0;
 }
 
-struct reader *store_begin_read(struct cache *cache, struct reader **ret_reader)
+struct reader *env_begin_read(struct cache *cache, struct reader **ret_reader)
 {
     struct reader *reader = *ret_reader = take_reader(cache);
     if (cache->env == NULL || atomic_load_explicit(&cache->is_broken, memory_order_relaxed))
@@ -299,11 +299,11 @@ struct reader *store_begin_read(struct cache *cache, struct reader **ret_reader)
     }
     if (code == 0) code = find_newest(cache, reader);
     if (code == 0) return reader;
-    error_free(store_error(cache, code, "read"));
+    error_free(env_error(cache, code, "read"));
     return NULL;
 }
 
-void store_end_read(struct reader *reader)
+void env_end_read(struct reader *reader)
 {
     if (reader->txn != NULL) mdb_txn_reset(reader->txn);
     pthread_mutex_unlock(&reader->mutex);
@@ -311,13 +311,13 @@ void store_end_read(struct reader *reader)
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
-int store_put_head(struct cache *cache, MDB_txn *txn, const struct head *head)
+int env_put_head(struct cache *cache, MDB_txn *txn, const struct head *head)
 {
     MDB_val key = {4, (void *)"head"}, value = {sizeof *head, (void *)(uintptr_t)head};
     return mdb_put(txn, cache->main, &key, &value, 0);
 }
 
-int store_begin_write(struct cache *cache, MDB_txn **ret_txn, struct head *ret_head)
+int env_begin_write(struct cache *cache, MDB_txn **ret_txn, struct head *ret_head)
 {
     MDB_val key = {4, (void *)"head"}, value;
     if (cache->env == NULL || atomic_load(&cache->is_broken)) return MDB_PANIC;
@@ -335,7 +335,7 @@ int store_begin_write(struct cache *cache, MDB_txn **ret_txn, struct head *ret_h
     return 0;
 }
 
-uint64_t store_table_pages(MDB_txn *txn, MDB_dbi table, uint64_t *ret_entries)
+uint64_t env_table_pages(MDB_txn *txn, MDB_dbi table, uint64_t *ret_entries)
 {
     MDB_stat stat = {0};
     mdb_stat(txn, table, &stat);
@@ -343,9 +343,9 @@ uint64_t store_table_pages(MDB_txn *txn, MDB_dbi table, uint64_t *ret_entries)
     return stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
 }
 
-uint64_t store_pages(struct cache *cache, MDB_txn *txn)
+uint64_t env_pages(struct cache *cache, MDB_txn *txn)
 {
     uint64_t sum = 0, entries;
-    for (int i = 0; i < TABLES; i++) sum += store_table_pages(txn, cache->tables[i], &entries);
+    for (int i = 0; i < TABLES; i++) sum += env_table_pages(txn, cache->tables[i], &entries);
     return sum;
 }

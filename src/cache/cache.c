@@ -3,7 +3,7 @@
  * descriptor drops the locks of the other), so a process-wide list knows every open cache by its
  * folder's device and inode; who opens it again gets the same. The list's mutex is held over opening
  * and closing: they are rare. */
-#include "cache/store.h"
+#include "cache/env.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -69,7 +69,7 @@ static tidemill_error *allocate(const struct io *io, const struct cache_options 
 static tidemill_error *drop(struct cache *cache, const char *reason)
 {
     log_event(LOG_WARNING, "the cache %s starts empty: %s", cache->folder, reason);
-    return store_remove(cache);
+    return env_remove(cache);
 }
 
 /* Nobody else is there: the file is judged, and dropped where it cannot be believed. */
@@ -81,13 +81,13 @@ static tidemill_error *open_alone(struct cache *cache)
     TRY(state_judge(&cache->state, cache->data_path, &reason, &is_sealed));
     if (reason != NULL) TRY(drop(cache, reason));
     TRY(state_mark_open(&cache->state));
-    tidemill_error *error = store_open(cache);
+    tidemill_error *error = env_open(cache);
     if (error_code_of(error) == ERROR_CORRUPT) {
         error_free(error);
         cache->is_broken = false;
         TRY(drop(cache, "it is broken"));
         TRY(state_mark_open(&cache->state));
-        error = store_open(cache);
+        error = env_open(cache);
     }
     if (error != NULL) return error;
     if (is_sealed && mdb_env_info(cache->env, &info) == 0)
@@ -113,12 +113,12 @@ static void keep_limit(struct cache *cache)
 static tidemill_error *open_new(struct cache *cache)
 {
     TRY(state_open(cache->io, cache->folder, cache->state_path, &cache->state, &cache->is_alone));
-    tidemill_error *error = cache->is_alone ? open_alone(cache) : store_open(cache);
+    tidemill_error *error = cache->is_alone ? open_alone(cache) : env_open(cache);
     bool was_alone = cache->is_alone;
     state_share(&cache->state);
     cache->is_alone = false;
     if (error != NULL) {
-        store_close(cache);
+        env_close(cache);
         state_close(&cache->state);
         return error;
     }
@@ -183,7 +183,7 @@ static void close_last(struct cache *cache)
 {
     bool is_sound = cache->env != NULL && !cache->is_broken;
     bool is_unchanged = is_sound && is_as_sealed(cache);
-    store_close(cache);
+    env_close(cache);
     if (is_sound && state_leave(&cache->state)) {
         tidemill_error *error = state_seal(&cache->state, cache->data_path, is_unchanged);
         if (error != NULL)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* evict.c - dropping the oldest on request, and counting what is there. */
-#include "cache/store.h"
+#include "cache/env.h"
 
 #include <time.h>
 
@@ -18,12 +18,12 @@ struct prune {
     bool is_done;
 };
 
-int store_drop_oldest(struct cache *cache, MDB_txn *txn, const struct head *head, uint64_t *dropped)
+int env_drop_oldest(struct cache *cache, MDB_txn *txn, const struct head *head, uint64_t *dropped)
 {
     for (uint64_t age = TABLES - 1; age < TABLES; age--) {
         uint64_t entries;
         MDB_dbi table = table_of(cache, head->newest, age);
-        if (store_table_pages(txn, table, &entries) == 0) continue;
+        if (env_table_pages(txn, table, &entries) == 0) continue;
         *dropped += entries;
         return mdb_drop(txn, table, 0);
     }
@@ -40,7 +40,7 @@ static int delete_some(struct cache *cache, struct prune *prune, MDB_dbi table)
     MDB_val key, record;
     int code = mdb_cursor_open(prune->txn, table, &cursor);
     for (int i = 0; i < prune->deletions && code == 0; i++) {
-        if (i % DELETIONS_MIN == 0 && store_pages(cache, prune->txn) <= prune->pages_max) break;
+        if (i % DELETIONS_MIN == 0 && env_pages(cache, prune->txn) <= prune->pages_max) break;
         code = mdb_cursor_get(cursor, &key, &record, MDB_FIRST);
         if (code == 0) code = mdb_cursor_del(cursor, 0);
         if (code == 0) prune->dropped++;
@@ -54,10 +54,10 @@ static int prune_oldest(struct cache *cache, struct prune *prune, uint64_t pages
     uint64_t entries;
     for (uint64_t age = TABLES - 1; age < TABLES; age--) {
         MDB_dbi table = table_of(cache, prune->head.newest, age);
-        uint64_t table_pages = store_table_pages(prune->txn, table, &entries);
+        uint64_t table_pages = env_table_pages(prune->txn, table, &entries);
         if (table_pages == 0) continue;
         if (pages - table_pages >= prune->pages_max)
-            return store_drop_oldest(cache, prune->txn, &prune->head, &prune->dropped);
+            return env_drop_oldest(cache, prune->txn, &prune->head, &prune->dropped);
         return delete_some(cache, prune, table);
     }
     return 0;
@@ -66,9 +66,9 @@ static int prune_oldest(struct cache *cache, struct prune *prune, uint64_t pages
 static int prune_once(struct cache *cache, struct prune *prune)
 {
     prune->dropped = 0;
-    int code = store_begin_write(cache, &prune->txn, &prune->head);
+    int code = env_begin_write(cache, &prune->txn, &prune->head);
     if (code != 0) return code;
-    uint64_t pages = store_pages(cache, prune->txn);
+    uint64_t pages = env_pages(cache, prune->txn);
     prune->is_done = pages <= prune->pages_max;
     if (!prune->is_done) code = prune_oldest(cache, prune, pages);
     if (!prune->is_done && code == 0) return mdb_txn_commit(prune->txn);
@@ -85,8 +85,8 @@ static void ask_for_less(struct cache *cache, struct prune *prune)
     struct timespec pause = {.tv_nsec = 1000000};
     prune->deletions = MAX(prune->deletions / 2, DELETIONS_MIN);
     mdb_reader_check(cache->env, &dead);
-    if (store_begin_write(cache, &prune->txn, &prune->head) == 0) {
-        if (store_put_head(cache, prune->txn, &prune->head) == 0)
+    if (env_begin_write(cache, &prune->txn, &prune->head) == 0) {
+        if (env_put_head(cache, prune->txn, &prune->head) == 0)
             mdb_txn_commit(prune->txn);
         else
             mdb_txn_abort(prune->txn);
@@ -129,8 +129,8 @@ tidemill_error *cache_prune(struct cache *cache, uint64_t bytes, uint64_t *ret_d
                                 "the cache %s is full and its readers hold every page; "
                                 "try again",
                                 cache->folder)
-                    : store_error(cache, code, "prune");
-        if (error == NULL) error = store_shrink(cache);
+                    : env_error(cache, code, "prune");
+        if (error == NULL) error = env_shrink(cache);
         state_unlock_writer(&cache->state);
     }
     pthread_mutex_unlock(&cache->writing);
@@ -148,17 +148,17 @@ tidemill_error *cache_clear(struct cache *cache)
 static void count_tables(struct cache *cache, struct cache_stats *stats)
 {
     struct reader *reader;
-    if (store_begin_read(cache, &reader) != NULL) {
+    if (env_begin_read(cache, &reader) != NULL) {
         for (uint64_t age = 0; age < CACHE_GENERATIONS; age++) {
             struct cache_generation *generation = &stats->generations[age];
             MDB_dbi table = table_of(cache, reader->newest, age);
             generation->bytes =
-                store_table_pages(reader->txn, table, &generation->entries) * cache->page_bytes;
+                env_table_pages(reader->txn, table, &generation->entries) * cache->page_bytes;
             stats->entries += generation->entries;
             stats->bytes_used += generation->bytes;
         }
     }
-    store_end_read(reader);
+    env_end_read(reader);
 }
 
 static void count_readers(struct cache *cache, struct cache_stats *stats)

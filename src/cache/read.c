@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* read.c - looking a key up: youngest generation first, the first that has it tells. */
-#include "cache/store.h"
+#include "cache/env.h"
 
 #define AGE_OLD (CACHE_GENERATIONS / 2) /* what is used in these is kept when they go */
 
@@ -13,7 +13,7 @@ static void note_touched(struct cache *cache, struct digest key)
     pthread_mutex_unlock(&cache->touching);
 }
 
-size_t store_take_touched(struct cache *cache, struct digest *ret)
+size_t env_take_touched(struct cache *cache, struct digest *ret)
 {
     pthread_mutex_lock(&cache->touching);
     size_t n = cache->n_touched;
@@ -44,7 +44,7 @@ static bool look_up(struct cache *cache, struct reader *reader, struct digest ke
     uint64_t age;
     int code = find(cache, reader, key, &record, &age);
     if (code != 0) {
-        if (code != MDB_NOTFOUND) error_free(store_error(cache, code, "read"));
+        if (code != MDB_NOTFOUND) error_free(env_error(cache, code, "read"));
         return false;
     }
     if (!record_is_whole(key, &record)) {
@@ -61,9 +61,9 @@ static bool look_up(struct cache *cache, struct reader *reader, struct digest ke
 bool cache_get(struct cache *cache, struct digest key, struct buffer *out)
 {
     struct reader *reader;
-    bool is_hit = store_begin_read(cache, &reader) != NULL && look_up(cache, reader, key, out);
+    bool is_hit = env_begin_read(cache, &reader) != NULL && look_up(cache, reader, key, out);
     reader->hits += is_hit;
     reader->misses += !is_hit;
-    store_end_read(reader);
+    env_end_read(reader);
     return is_hit;
 }

@@ -2,7 +2,7 @@
 /* shrink.c - LMDB's file never becomes smaller by itself; this copies what is used into a new one
  * and puts it in the place of the old one. Only who is alone may do that: others have the old one
  * mapped. A kill before the rename leaves the old file, after it the new one. */
-#include "cache/store.h"
+#include "cache/env.h"
 
 #include <errno.h>
 
@@ -13,7 +13,7 @@ static bool count_used(struct cache *cache, uint64_t *ret)
 {
     MDB_txn *txn;
     if (mdb_txn_begin(cache->env, NULL, MDB_RDONLY, &txn) != 0) return false;
-    *ret = store_pages(cache, txn) * cache->page_bytes;
+    *ret = env_pages(cache, txn) * cache->page_bytes;
     mdb_txn_abort(txn);
     return true;
 }
@@ -33,7 +33,7 @@ static tidemill_error *copy_out(struct cache *cache)
     io_close(cache->io, fd);
     if (code == 0) return NULL;
     cache->io->unlink(cache->io->context, cache->new_path);
-    return error_context(store_error(cache, code, "make smaller"),
+    return error_context(env_error(cache, code, "make smaller"),
                          "the values are dropped, but their space is not given back ('tidemill "
                          "cache clear' needs no room for a copy)");
 }
@@ -45,25 +45,25 @@ static tidemill_error *replace(struct cache *cache, bool is_empty)
     const struct io *io = cache->io;
     tidemill_error *error = NULL;
     if (!is_empty) TRY(copy_out(cache));
-    store_close(cache);
+    env_close(cache);
     cache->sealed_txn_id = 0;
     if (is_empty ? io->unlink(io->context, cache->data_path) != 0
                  : io->rename(io->context, cache->new_path, cache->data_path) != 0)
         error = error_errno(ERROR_IO, errno, "cannot replace %s", cache->data_path);
-    tidemill_error *reopened = store_open(cache);
+    tidemill_error *reopened = env_open(cache);
     if (error == NULL) return reopened;
     error_free(reopened);
     return error;
 }
 
-tidemill_error *store_shrink(struct cache *cache)
+tidemill_error *env_shrink(struct cache *cache)
 {
     uint64_t used;
     tidemill_error *error = NULL;
     if (cache->env == NULL || !count_used(cache, &used) || !is_worth_it(cache, used)) return NULL;
-    store_stop(cache);
+    env_stop(cache);
     if (state_try_alone(&cache->state)) error = replace(cache, used == 0);
     state_share(&cache->state);
-    store_go_on(cache);
+    env_go_on(cache);
     return error;
 }

@@ -3,7 +3,7 @@
  *
  * One transaction does it all: where the newest generation is full it begins another, copies what
  * was used of the old ones, empties the oldest, and stores the values in the order of their keys. */
-#include "cache/store.h"
+#include "cache/env.h"
 
 #include <stdlib.h>
 
@@ -22,7 +22,7 @@ static uint64_t generation_bytes(const struct cache *cache)
     return cache->generation_pages * cache->page_bytes;
 }
 
-static int store_record(MDB_txn *txn, MDB_dbi table, const struct cache_entry *entry)
+static int env_record(MDB_txn *txn, MDB_dbi table, const struct cache_entry *entry)
 {
     MDB_val key = {sizeof entry->key, (void *)(uintptr_t)&entry->key};
     MDB_val record = {RECORD_HEAD_BYTES + entry->size, NULL};
@@ -64,7 +64,7 @@ static int keep_touched(struct write *write, const struct digest *touched, size_
         struct cache_entry entry = {.key = touched[i],
                                     .value = (const char *)record.mv_data + RECORD_HEAD_BYTES,
                                     .size = record.mv_size - RECORD_HEAD_BYTES};
-        if ((code = store_record(write->txn, table, &entry)) != 0) return code;
+        if ((code = env_record(write->txn, table, &entry)) != 0) return code;
         bytes += record.mv_size;
         write->kept++;
     }
@@ -81,8 +81,8 @@ static int drop_surplus(struct write *write)
     for (uint64_t age = TABLES - 1; age > 0; age--) {
         uint64_t entries;
         MDB_dbi table = table_of(cache, write->head.newest, age);
-        if (store_table_pages(write->txn, table, &entries) == 0) continue;
-        if (age < TABLES - 1 && store_pages(cache, write->txn) <= pages_max) break;
+        if (env_table_pages(write->txn, table, &entries) == 0) continue;
+        if (age < TABLES - 1 && env_pages(cache, write->txn) <= pages_max) break;
         int code = mdb_drop(write->txn, table, 0);
         if (code != 0) return code;
         write->evicted += entries;
@@ -94,10 +94,10 @@ static int begin_generation(struct write *write)
 {
     uint64_t entries;
     MDB_dbi newest = table_of(write->cache, write->head.newest, 0);
-    if (store_table_pages(write->txn, newest, &entries) < write->cache->generation_pages) return 0;
+    if (env_table_pages(write->txn, newest, &entries) < write->cache->generation_pages) return 0;
     write->head.newest++;
     write->head.bytes_max = write->cache->bytes_max;
-    return store_put_head(write->cache, write->txn, &write->head);
+    return env_put_head(write->cache, write->txn, &write->head);
 }
 
 /* --- one transaction -------------------------------------------------------------------------- */
@@ -115,21 +115,21 @@ static int fill(struct write *write, const struct chunk *chunk)
     int code = 0;
     if (write->head.bytes_max != cache->bytes_max) {
         write->head.bytes_max = cache->bytes_max;
-        code = store_put_head(cache, write->txn, &write->head);
+        code = env_put_head(cache, write->txn, &write->head);
     }
     if (code == 0) code = begin_generation(write);
     if (code == 0) code = keep_touched(write, chunk->touched, chunk->n_touched);
     if (code == 0) code = drop_surplus(write);
     MDB_dbi table = table_of(cache, write->head.newest, 0);
     for (size_t i = 0; i < chunk->n && code == 0; i++)
-        code = store_record(write->txn, table, chunk->entries[i]);
+        code = env_record(write->txn, table, chunk->entries[i]);
     return code;
 }
 
 static int write_chunk(struct cache *cache, const struct chunk *chunk)
 {
     struct write write = {.cache = cache};
-    int code = store_begin_write(cache, &write.txn, &write.head);
+    int code = env_begin_write(cache, &write.txn, &write.head);
     if (code != 0) return code;
     if ((code = fill(&write, chunk)) != 0) {
         mdb_txn_abort(write.txn);
@@ -150,13 +150,13 @@ static int make_room(struct cache *cache)
     mdb_reader_check(cache->env, &dead);
     for (int turn = 0; turn < 2; turn++) {
         struct write write = {.cache = cache};
-        int code = store_begin_write(cache, &write.txn, &write.head);
+        int code = env_begin_write(cache, &write.txn, &write.head);
         if (code != 0) return code;
         bool is_full =
-            store_pages(cache, write.txn) > cache->generation_pages * CACHE_GENERATIONS / 2;
+            env_pages(cache, write.txn) > cache->generation_pages * CACHE_GENERATIONS / 2;
         if (turn == 0 && is_full)
-            code = store_drop_oldest(cache, write.txn, &write.head, &write.evicted);
-        if (code == 0) code = store_put_head(cache, write.txn, &write.head);
+            code = env_drop_oldest(cache, write.txn, &write.head, &write.evicted);
+        if (code == 0) code = env_put_head(cache, write.txn, &write.head);
         if (code != 0) {
             mdb_txn_abort(write.txn);
             return code;
@@ -173,7 +173,7 @@ static tidemill_error *put_chunk(struct cache *cache, const struct chunk *chunk)
     if (code == MDB_MAP_FULL && (code = make_room(cache)) == 0) code = write_chunk(cache, chunk);
     if (code == 0) return NULL;
     cache->rejected += chunk->n;
-    return code == MDB_MAP_FULL || code == MDB_TXN_FULL ? NULL : store_error(cache, code, "write");
+    return code == MDB_MAP_FULL || code == MDB_TXN_FULL ? NULL : env_error(cache, code, "write");
 }
 
 /* --- all of them ------------------------------------------------------------------------------- */
@@ -239,7 +239,7 @@ static tidemill_error *put_locked(struct cache *cache, const struct cache_entry 
         cache->is_late = true;
     } else {
         cache->is_late = false;
-        size_t n_touched = store_take_touched(cache, touched);
+        size_t n_touched = env_take_touched(cache, touched);
         size_t n_fit = sort(cache, entries, n, order);
         if (n_fit + n_touched > 0) error = put_sorted(cache, order, n_fit, touched, n_touched);
         state_unlock_writer(&cache->state);

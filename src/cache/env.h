@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* store.h - what the files of this room share: the environment, its readers, its tables.
+/* env.h - what the files of this room share: the environment, its readers, its tables.
  *
  * Five tables of LMDB, of which one is always empty, are a ring of generations: generation g lives
  * in table g % TABLES. New values go into the newest one. When that is full, the empty table becomes
  * the newest, what was used lately of the oldest two is copied into it, and the oldest is emptied:
  * that costs a list of its pages, not a deletion for each value. A record `head` in the main table
  * says which generation is the newest; it changes with the tables, in one transaction. */
-#ifndef TIDEMILL_CACHE_STORE_H
-#define TIDEMILL_CACHE_STORE_H
+#ifndef TIDEMILL_CACHE_ENV_H
+#define TIDEMILL_CACHE_ENV_H
 
 #include "cache/cache.h"
 #include "cache/state.h"
@@ -51,7 +51,7 @@ struct cache {
     struct state state;
     bool is_alone; /* between opening and state_share() */
 
-    /* Under every lock at once to change (store_stop), under any of them to read: */
+    /* Under every lock at once to change (env_stop), under any of them to read: */
     MDB_env *env; /* NULL: could not be opened again */
     MDB_dbi main, tables[TABLES];
     uint64_t bytes_max, page_bytes, generation_pages;
@@ -74,29 +74,29 @@ struct cache {
 
 /* Opens the environment and its tables; `newest` and the limit are known then. CORRUPT: it is
  * broken. */
-tidemill_error *store_open(struct cache *cache);
-void store_close(struct cache *cache);
+tidemill_error *env_open(struct cache *cache);
+void env_close(struct cache *cache);
 /* Removes the data file; only while alone and closed. */
-tidemill_error *store_remove(struct cache *cache);
+tidemill_error *env_remove(struct cache *cache);
 
 /* A reader that nobody else has, its transaction begun; NULL: there is nothing to read. */
-struct reader *store_begin_read(struct cache *cache, struct reader **ret_reader);
-void store_end_read(struct reader *reader);
+struct reader *env_begin_read(struct cache *cache, struct reader **ret_reader);
+void env_end_read(struct reader *reader);
 
 /* Begins to write, `writing` being held; *ret_head is the head record. LMDB's return code. */
-int store_begin_write(struct cache *cache, MDB_txn **ret_txn, struct head *ret_head);
-int store_put_head(struct cache *cache, MDB_txn *txn, const struct head *head);
+int env_begin_write(struct cache *cache, MDB_txn **ret_txn, struct head *ret_head);
+int env_put_head(struct cache *cache, MDB_txn *txn, const struct head *head);
 
 /* Takes all locks; nobody reads or writes then, and the kept transactions are ended. */
-void store_stop(struct cache *cache);
-void store_go_on(struct cache *cache);
+void env_stop(struct cache *cache);
+void env_go_on(struct cache *cache);
 
 /* LMDB's return code as an error. One that says "broken" stops all further use. */
-tidemill_error *store_error(struct cache *cache, int code, const char *verb);
+tidemill_error *env_error(struct cache *cache, int code, const char *verb);
 
 /* Pages with values, of one table and of all; 0 where it cannot be told. */
-uint64_t store_table_pages(MDB_txn *txn, MDB_dbi table, uint64_t *ret_entries);
-uint64_t store_pages(struct cache *cache, MDB_txn *txn);
+uint64_t env_table_pages(MDB_txn *txn, MDB_dbi table, uint64_t *ret_entries);
+uint64_t env_pages(struct cache *cache, MDB_txn *txn);
 
 static inline MDB_dbi table_of(const struct cache *cache, uint64_t newest, uint64_t age)
 {
@@ -122,13 +122,12 @@ static inline bool record_is_whole(struct digest key, const MDB_val *record)
 /* --- read.c, write.c, evict.c, shrink.c --------------------------------------------------------- */
 
 /* The keys of old values that were used; moves them out, at most TOUCHED_MAX. */
-size_t store_take_touched(struct cache *cache, struct digest *ret);
+size_t env_take_touched(struct cache *cache, struct digest *ret);
 
 /* Empties the oldest table that has values, in a transaction of its own; `writing` is held. */
-int store_drop_oldest(struct cache *cache, MDB_txn *txn, const struct head *head,
-                      uint64_t *dropped);
+int env_drop_oldest(struct cache *cache, MDB_txn *txn, const struct head *head, uint64_t *dropped);
 
 /* Copies the file without its free pages, if nobody else has it open and it is worth it. */
-tidemill_error *store_shrink(struct cache *cache);
+tidemill_error *env_shrink(struct cache *cache);
 
 #endif
