@@ -8,6 +8,7 @@
 #include "format/format.h"
 #include "job/bench.h"
 #include "job/deviation.h"
+#include "job/machine.h"
 #include "job/options.h"
 #include "job/spec.h"
 #include "runtime/runtime.h"
