@@ -19,7 +19,8 @@ static const struct unit size_units[] = {
     {"G", 1073741824}, {"GB", 1e9},    {"GiB", 1073741824}, {NULL, 0},
 };
 static const struct unit duration_units[] = {
-    {"", 1e3}, {"ms", 1}, {"s", 1e3}, {"m", 6e4}, {"min", 6e4}, {"h", 3.6e6}, {NULL, 0},
+    {"", 1e3},    {"ms", 1},    {"s", 1e3},    {"m", 6e4},
+    {"min", 6e4}, {"h", 3.6e6}, {"d", 8.64e7}, {NULL, 0},
 };
 
 static bool parse(const char *text, const struct unit *unit, int64_t *ret)

@@ -8,7 +8,7 @@
 
 /* "500", "64K", "20MB", "1.5GiB" -> bytes. K, M and G are powers of 1,024; KB, MB, GB of 1,000. */
 bool size_parse(const char *text, int64_t *ret_bytes);
-/* "5", "5s", "250ms", "2m", "1h" -> milliseconds. A bare number is seconds. */
+/* "5", "5s", "250ms", "2m", "1h", "7d" -> milliseconds. A bare number is seconds. */
 bool duration_parse(const char *text, int64_t *ret_ms);
 
 #endif

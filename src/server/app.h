@@ -45,7 +45,7 @@ struct app {
     struct delivery *delivery;
     struct access *access;
     struct metrics *metrics;
-    _Atomic int is_stopping;
+    _Atomic int is_stopping, n_followers;
 };
 
 /* Who asks: from the key, or the default tenant where none is needed. Attached to the exchange. */

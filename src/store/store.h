@@ -35,6 +35,8 @@ struct store;
 tidemill_error *store_open(const struct io *io, const char *path, struct store **ret);
 void store_close(struct store *store); /* waits for changes under way; NULL is fine */
 const char *store_path(const struct store *store);
+/* NULL: changes can be written. Else what stands against it: a full disk, a sync that failed. Never waits. */
+tidemill_error *store_health(struct store *store);
 /* A consistent copy of the database while it is in use (SQLite's backup); `path` must not be there. */
 tidemill_error *store_backup(struct store *store, const char *path);
 

@@ -26,7 +26,8 @@ static const struct {
     {"2m", duration_parse, 120000},
     {"0.5h", duration_parse, 1800000},
     {"5 min", duration_parse, 300000},
-    {"5d", duration_parse, -1},
+    {"5d", duration_parse, 432000000},
+    {"5w", duration_parse, -1},
     {"ms", duration_parse, -1},
 };
 
