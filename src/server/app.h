@@ -34,7 +34,9 @@ struct metrics;
 
 struct app {
     const struct io *io;
-    struct server_config *config; /* a reload replaces it: app_config_take, app_config_leave */
+    /* A reload replaces it; the old one stays until the stop, as what runs may still look at it. Take it
+     * once where two looks must agree. */
+    struct server_config *_Atomic config;
     struct store *store;
     struct net_server *net;
     const struct net_route *routes; /* all of them */

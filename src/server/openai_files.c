@@ -133,7 +133,7 @@ static tidemill_error *read_fields(struct upload *upload)
     if (upload->content == NULL) return error_new(ERROR_USAGE, "the form has no field 'file'");
     for (size_t i = 0; i < COUNT_OF(purposes); i++)
         if (strcmp(purpose, purposes[i]) == 0)
-            snprintf(upload->file.purpose, sizeof upload->file.purpose, "%s", purpose);
+            snprintf(upload->file.purpose, sizeof upload->file.purpose, "%s", purposes[i]);
     if (upload->file.purpose[0] == '\0')
         return error_new(
             ERROR_USAGE,

@@ -16,7 +16,8 @@ struct server_options {
 /* Opens everything, resumes what was under way, and answers from then on. */
 tidemill_error *server_start(const struct io *io, const struct server_options *options,
                              struct server **ret);
-/* The file was changed: what is under way ends as it began. An error leaves all as it was. */
+/* The file was changed: what is under way ends as it began. Addresses, the data folder and certificates
+ * take a restart. An error leaves all as it was. */
 tidemill_error *server_reload(struct server *server);
 /* Checkpoints, and ends. */
 void server_stop(struct server *server);
