@@ -30,16 +30,18 @@ int64_t zone_moment(const struct zone *zone, const struct local_time *local);
 /* --- cron --------------------------------------------------------------------------------------- */
 
 /* "MINUTE HOUR DAY MONTH WEEKDAY" with *, lists, ranges, steps, names (jan, mon), or @hourly, @daily,
- * @weekly, @monthly. As cron has it: with both DAY and WEEKDAY given either is enough. */
+ * @weekly, @monthly, @yearly. As cron has it: with both DAY and WEEKDAY given (neither begins with *)
+ * either is enough. */
 struct cron {
     uint64_t minutes;
     uint32_t hours, days, months, weekdays; /* bits */
     bool any_day, any_weekday;
 };
-/* ERROR_USAGE names the field. */
+/* ERROR_USAGE names the field; also for a day that no year has, such as 30 February. */
 tidemill_error *cron_parse(const char *text, struct cron *ret);
 /* The first moment after `after_ms` that fits. A time skipped by a change of clocks fires at the moment
- * of the change; one that comes twice fires once. INT64_MAX: there is none within 5 years. */
+ * of the change; one that comes twice fires once. But a line for every hour ("0,30 * * * *") goes by the
+ * hours that there are: it fires in both of the same name. INT64_MAX: there is none within 9 years. */
 int64_t cron_next(const struct cron *cron, const struct zone *zone, int64_t after_ms);
 
 /* --- windows ------------------------------------------------------------------------------------ */
@@ -53,6 +55,13 @@ struct window_rule {
 };
 /* When a window that was opened at `opened_ms` closes by its clock; INT64_MAX: never by it. */
 int64_t window_close_at(const struct window_rule *rule, const struct zone *zone, int64_t opened_ms);
+/* Whether it is to be closed by its clock. A window that was opened in the future was opened under a
+ * clock that has been set back since: beyond what clocks of two machines differ by it is due at once,
+ * rather than years later. Ask this, not the time alone, and close windows in one step of the store:
+ * then none closes twice or never, however the clock is set. */
+#define WINDOW_AHEAD_MS_MAX ((int64_t)10 * 60 * 1000)
+bool window_is_due(const struct window_rule *rule, const struct zone *zone, int64_t opened_ms,
+                   int64_t now_ms);
 bool window_is_full(const struct window_rule *rule, uint64_t records, uint64_t bytes);
 
 /* --- hours and tariffs --------------------------------------------------------------------------- */
@@ -66,7 +75,7 @@ struct tariff {
     float factor[DAY_MINUTES]; /* 1: the usual price */
 };
 void tariff_init(struct tariff *tariff); /* always, 1 */
-/* "22:00-06:00", "00:00-06:00,12:00-13:00"; from a list only what it names is allowed. */
+/* "22:00-06:00", "00:00-06:00,12:00-13:00"; only what it names is allowed from then on. */
 tidemill_error *tariff_allow(struct tariff *tariff, const char *hours);
 /* "22:00-06:00" costs `factor`. */
 tidemill_error *tariff_price(struct tariff *tariff, const char *hours, double factor);
@@ -78,18 +87,19 @@ struct run_slot {
 struct run_plan {
     struct run_slot *slots; /* in order of time; malloc'ed */
     size_t n;
-    int64_t finish_ms;  /* INT64_MAX: not within `horizon` */
+    int64_t finish_ms;  /* INT64_MAX: not within a week behind the deadline */
     double factor_mean; /* of the work's hours */
     bool meets_deadline;
 };
 /* The cheapest minutes in which `work_ms` of running ends before `deadline_ms` (0: none; then within
- * a week); the earliest among equally cheap ones, and as few pieces as that allows. Where the allowed minutes
- * before the deadline are too few, all of them, and what is left after it as early as can be.
- * `work_ms` may be a guess: plan again as it is done. */
+ * a week); the earliest among equally cheap ones, in as few pieces as that allows (a slot has one price:
+ * neighbours may touch). Where the allowed minutes before the deadline are too few, all of them, and what
+ * is left after it as early as can be. `work_ms` may be a guess: plan again as it is done. Tariff NULL:
+ * always, at one price. */
 tidemill_error *tariff_plan(const struct tariff *tariff, const struct zone *zone, int64_t now_ms,
                             int64_t work_ms, int64_t deadline_ms, struct run_plan *ret);
 void run_plan_free(struct run_plan *plan);
-/* Whether a job may run at `now`, and when that changes next. */
+/* Whether a job may run at `now`, and when that changes next; INT64_MAX: never. */
 bool tariff_allows(const struct tariff *tariff, const struct zone *zone, int64_t now_ms,
                    int64_t *ret_changes_ms);
 
