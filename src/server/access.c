@@ -5,6 +5,7 @@
 #include "server/access.h"
 
 #include "net/net.h"
+#include "server/server.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -351,7 +352,7 @@ bool access_may_queue(const struct caller *caller, const char *queue)
 
 /* --- making keys -------------------------------------------------------------------------------- */
 
-tidemill_error *access_make_key(struct store_key *key, char **ret_text)
+tidemill_error *server_make_key(struct store_key *key, char **ret_text)
 {
     unsigned char random[KEY_RANDOM_BYTES];
     char text[KEY_TEXT_MAX] = KEY_PREFIX;

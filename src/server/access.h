@@ -19,7 +19,4 @@ bool access_find(struct access *access, struct slice key, struct caller *ret);
 bool access_has_keys(struct access *access);
 bool access_may_queue(const struct caller *caller, const char *queue);
 
-/* `tidemill key`: a new key's text, shown once; malloc'ed. Fills id, hash, hint. */
-tidemill_error *access_make_key(struct store_key *key, char **ret_text);
-
 #endif

@@ -21,6 +21,11 @@ tidemill_error *server_start(const struct io *io, const struct server_options *o
 tidemill_error *server_reload(struct server *server);
 /* Checkpoints, and ends. */
 void server_stop(struct server *server);
+/* The addresses it listens on, ports filled in. */
 size_t server_addresses(const struct server *server, const char *const **ret);
+
+/* A new API key: its text, to be shown once and freed; fills id, hash and hint. */
+struct store_key;
+tidemill_error *server_make_key(struct store_key *key, char **ret_text);
 
 #endif

@@ -33,6 +33,9 @@ struct store;
  * transaction, cuts windows back to what was committed, removes files that no row knows.
  * LOCKED: another server has it. UNSUPPORTED: a network file system. CORRUPT, IO, NO_SPACE. */
 tidemill_error *store_open(const struct io *io, const char *path, struct store **ret);
+/* Without the lock, beside a server that may be running: for keys, health and backups alone. Makes the
+ * folder and the database likewise; recovers and removes nothing. */
+tidemill_error *store_open_beside(const struct io *io, const char *path, struct store **ret);
 void store_close(struct store *store); /* waits for changes under way; NULL is fine */
 const char *store_path(const struct store *store);
 /* NULL: changes can be written. Else what stands against it: a full disk, a sync that failed. Never waits. */
