@@ -25,7 +25,8 @@ static void list_batches(struct exchange *exchange, void *context)
     struct app *app = context;
     struct store_jobs jobs = {0};
     struct store_page page = {.tenant = app_caller(exchange)->tenant,
-                              .after = exchange_query(exchange, "after")};
+                              .after = exchange_query(exchange, "after"),
+                              .prefix = "batch_"};
     if (!json_query_limit(exchange, 20, 100, &page.limit)) return;
     tidemill_error *error = store_job_list(app->store, &page, STORE_BATCH, NULL, ~0u, &jobs);
     if (error != NULL) {

@@ -82,6 +82,7 @@ tidemill_error *store_file_delete(struct store *store, const char *tenant, const
 struct store_page {
     const char *tenant; /* NULL: any */
     const char *after;  /* an id; NULL: from the start. One that is not there: an empty page */
+    const char *prefix; /* of ids; NULL: any */
     size_t limit;
     bool is_ascending; /* by creation; else newest first */
 };
@@ -173,6 +174,10 @@ void store_jobs_free(struct store_jobs *jobs);
 /* Terminal jobs older than `before`, with their files, windows and folders: retention. */
 tidemill_error *store_job_purge(struct store *store, const char *queue, int64_t before,
                                 size_t *ret_n);
+/* One that has ended, with its files, its window and its folder. *ret_found false: there is none, or it
+ * has not ended. */
+tidemill_error *store_job_delete(struct store *store, const char *tenant, const char *id,
+                                 bool *ret_found);
 /* DATA/jobs/ID, made if it is not there; malloc'ed. */
 tidemill_error *store_job_folder(struct store *store, const char *id, char **ret);
 /* DATA/windows/ID: the records of a window, a line each; malloc'ed. */
