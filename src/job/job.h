@@ -8,6 +8,7 @@
 #include "format/format.h"
 #include "job/bench.h"
 #include "job/deviation.h"
+#include "job/duplicates.h"
 #include "job/machine.h"
 #include "job/options.h"
 #include "job/spec.h"
@@ -128,6 +129,19 @@ void job_stop_fini(struct job_stop *stop);
 tidemill_error *job_run(const struct job_spec *spec, const struct io *io,
                         const struct job_observer *observer, struct job_stop *stop,
                         struct job_summary *summary);
+
+/* What earlier runs of a job left beside its output, read without a lock: while the job runs, it is what
+ * the last commit says. Files of that size hold whole lines, in input order. */
+struct job_state {
+    bool exists; /* something was committed */
+    struct job_counts counts;
+    double wall_s;
+    uint64_t output_bytes, errors_bytes; /* that count, of the files below */
+    bool is_complete;                    /* every record is in them */
+    bool is_published; /* they bear their names; else OUTPUT.partial and ERRORS.partial */
+};
+/* ERROR_CORRUPT as for a run. */
+tidemill_error *job_look(const struct io *io, const char *output, struct job_state *ret);
 
 /* `tidemill run --dry-run`: reads and plans all of the input, times a few calls, writes nothing. */
 tidemill_error *job_dry_run(const struct job_spec *spec, const struct io *io, struct job_stop *stop,

@@ -148,6 +148,43 @@ tidemill_error *option_set(struct job_spec *spec, const struct option *option, c
     return error_new(ERROR_INTERNAL, "option %s has no type", option->name);
 }
 
+static tidemill_error *copy_string(const struct option *option, const char *text,
+                                   struct job_spec *to)
+{
+    if (text != NULL) return set_string(to, option, text);
+    char **place = member(to, option);
+    free(*place);
+    *place = NULL;
+    return NULL;
+}
+
+static tidemill_error *copy_list(const struct option *option, const struct string_list *list,
+                                 struct job_spec *to)
+{
+    option_clear(to, option);
+    for (size_t i = 0; i < list->n; i++)
+        TRY(append_item(member(to, option), list->items[i], strlen(list->items[i])));
+    return NULL;
+}
+
+tidemill_error *option_copy(const struct option *option, const struct job_spec *from,
+                            struct job_spec *to)
+{
+    const void *place = (const char *)from + option->offset;
+    switch (option->type) {
+    case OPTION_STRING:
+    case OPTION_PATH: return copy_string(option, *(char *const *)place, to);
+    case OPTION_LIST:
+    case OPTION_COMMAS: return copy_list(option, place, to);
+    case OPTION_FLAG: memcpy(member(to, option), place, sizeof(bool)); return NULL;
+    case OPTION_CHOICE: memcpy(member(to, option), place, sizeof(int)); return NULL;
+    case OPTION_COUNT:
+    case OPTION_SIZE:
+    case OPTION_DURATION: memcpy(member(to, option), place, sizeof(int64_t)); return NULL;
+    }
+    return error_new(ERROR_INTERNAL, "option %s has no type", option->name);
+}
+
 void option_clear(struct job_spec *spec, const struct option *option)
 {
     if (option->type != OPTION_LIST && option->type != OPTION_COMMAS) return;

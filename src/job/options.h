@@ -45,6 +45,9 @@ const struct option *option_find(const char *name);
 /* Sets an option from its text. `origin` ("--batch", "job.yaml:4") begins the error message. */
 tidemill_error *option_set(struct job_spec *spec, const struct option *option, const char *text,
                            const char *origin);
+/* Makes `to` have what `from` has; `to` has nothing of its own there yet but a default. */
+tidemill_error *option_copy(const struct option *option, const struct job_spec *from,
+                            struct job_spec *to);
 /* Empties a list, so that a flag replaces what a file gave. */
 void option_clear(struct job_spec *spec, const struct option *option);
 /* The present value as text; lists joined by ", ", COMMAS by ",". */

@@ -45,6 +45,14 @@ void job_spec_free(struct job_spec *spec)
     *spec = (struct job_spec){0};
 }
 
+tidemill_error *job_spec_copy(const struct job_spec *spec, struct job_spec *ret)
+{
+    *ret = (struct job_spec){0};
+    for (size_t i = 0; i < n_job_options; i++) TRY(option_copy(&job_options[i], spec, ret));
+    ret->is_errors_default = spec->is_errors_default;
+    return NULL;
+}
+
 static tidemill_error *add_path(struct string_list *list, const char *path)
 {
     char **items = realloc(list->items, (list->n + 1) * sizeof *items);

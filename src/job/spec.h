@@ -109,6 +109,9 @@ struct job_spec {
 /* Defaults from the options table. */
 tidemill_error *job_spec_init(struct job_spec *spec);
 void job_spec_free(struct job_spec *spec);
+/* All options as they are set, for a job of its own; what job_spec_check works out is not copied. *ret is
+ * to be freed also after an error. */
+tidemill_error *job_spec_copy(const struct job_spec *spec, struct job_spec *ret);
 /* Reads a YAML file of options; later option_set calls override. Unknown keys are errors with their
  * line and the nearest known name. */
 tidemill_error *job_spec_load_yaml(struct job_spec *spec, const struct io *io, const char *path);
