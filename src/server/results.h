@@ -8,24 +8,41 @@
 
 tidemill_error *results_open(struct app *app, struct results **ret);
 void results_close(struct results *results); /* NULL is fine */
-/* Puts the answers of a window that ended: the record's key -> its line of output. Blocking. */
+/* Of a window that ended, however it did: puts its answers, the record's key -> its line of output,
+ * and forgets what was asked for in it. Blocking; again is harmless. The key is read from the line
+ * itself (KEY_FIELD; without one "custom_id" or "id"), never reckoned from its place. */
 tidemill_error *results_put_window(struct results *results, const struct store_job *job);
 
 struct result {
-    struct buffer value; /* JSON, as the output has it */
+    struct buffer value; /* appended to: JSON, as the output has it */
     int64_t made_at;     /* when its window was done */
     struct digest etag;
 };
 /* False: a miss. Any thread, never waits. */
 bool results_get(struct results *results, const char *tenant, const char *queue, struct slice key,
                  struct result *ret);
-/* The same, counted, with the queue's ON_MISS: what `GET /v1/results` and the Redis protocol share. */
+
+/* Who wants to know which request will answer. `done` is called once, from any thread, maybe before
+ * what it was handed to returns; must not wait. Without an error `request_id` is "req_...". */
+struct result_ask {
+    void (*done)(struct result_ask *ask, const char *request_id, const tidemill_error *error);
+    void *context;
+    struct result_ask *next; /* results' own */
+};
+/* The same, counted, with the queue's ON_MISS: what `GET /v1/results` and the Redis protocol share.
+ * A queue whose misses are enqueued makes the record {KEY_FIELD: key} of the key, once until its window
+ * has ended; so it does for an answer older than its ttl, which is STALE and served meanwhile. `ask`
+ * (NULL: nobody) is told of the request only where ENQUEUED is returned. */
 enum result_found { RESULT_FRESH, RESULT_STALE, RESULT_DEFAULT, RESULT_MISS, RESULT_ENQUEUED };
 enum result_found results_find(struct results *results, const struct queue_config *queue,
-                               const char *tenant, struct slice key, struct result *ret);
+                               const char *tenant, struct slice key, struct result *ret,
+                               struct result_ask *ask);
+/* When a newer answer may come: the queue's window that is open now, or would be, closes. */
+int64_t results_next_close(struct results *results, const struct queue_config *queue, int64_t now);
 
 struct results_stats {
     uint64_t hits, stale, misses, defaults, enqueued;
+    uint64_t entries; /* answers that are kept */
 };
 void results_stats(struct results *results, struct results_stats *ret);
 
