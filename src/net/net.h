@@ -47,10 +47,11 @@ struct net_limits {             /* 0: the default */
     size_t body_bytes;          /* 64 MiB of a WHOLE body: 413 */
     size_t connections;         /* 16,384; beyond, new ones wait in the kernel */
     size_t connections_address; /* of one address; 0: no limit */
-    int header_ms; /* 10 s from the first byte of a request to the end of its head: 408 */
-    int idle_ms;   /* 75 s between requests */
-    int body_rate; /* 1,024 bytes a second, on average over 30 s: 408 */
-    int write_ms;  /* 60 s without a byte taken by a client: closed */
+    int header_ms;      /* 10 s from the first byte of a request to the end of its head: 408 */
+    int idle_ms;        /* 75 s between requests */
+    int body_rate;      /* 1,024 bytes a second, on average over body_window_ms: 408 */
+    int body_window_ms; /* 30 s */
+    int write_ms;       /* 60 s without a byte taken by a client: closed */
 };
 
 struct net_options {
