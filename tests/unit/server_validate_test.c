@@ -11,7 +11,7 @@
 
 #define LINE(id)                                                                                   \
     "{\"custom_id\":\"" id "\",\"method\":\"POST\",\"url\":\"/v1/"                                 \
-                           "x\",\"body\":{\"model\":\"m\"}}\n"
+    "x\",\"body\":{\"model\":\"m\"}}\n"
 
 static struct tempdir folder;
 
