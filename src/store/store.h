@@ -34,7 +34,8 @@ struct store;
  * LOCKED: another server has it. UNSUPPORTED: a network file system. CORRUPT, IO, NO_SPACE. */
 tidemill_error *store_open(const struct io *io, const char *path, struct store **ret);
 /* Without the lock, beside a server that may be running: for keys, health and backups alone. Makes the
- * folder and the database likewise; recovers and removes nothing. */
+ * folder and the database likewise; recovers and removes nothing. A database of another version is
+ * UNSUPPORTED: a start of the server brings it up to date. */
 tidemill_error *store_open_beside(const struct io *io, const char *path, struct store **ret);
 void store_close(struct store *store); /* waits for changes under way; NULL is fine */
 const char *store_path(const struct store *store);
@@ -65,8 +66,9 @@ void store_file_free(struct store_file *file); /* what it points to */
 struct store_upload;
 tidemill_error *store_upload_new(struct store *store, struct store_upload **ret);
 tidemill_error *store_upload_write(struct store_upload *upload, const void *data, size_t size);
-/* Syncs it, and adds the row: from here on it lasts. `file` brings tenant, purpose, filename, times;
- * id, bytes and digest are filled in. Frees the upload in either case. */
+/* Syncs it, and adds the row: from here on it lasts. `file` brings tenant, purpose, filename, times
+ * (created_at 0: now); bytes, lines and digest are filled in, and the id where it is "": who has to
+ * know it before (a job's output_file) makes it with store_new_id. Frees the upload in either case. */
 tidemill_error *store_upload_keep(struct store_upload *upload, struct store_file *file);
 void store_upload_drop(struct store_upload *upload); /* NULL is fine */
 
@@ -94,7 +96,7 @@ struct store_files {
 tidemill_error *store_file_list(struct store *store, const struct store_page *page,
                                 const char *purpose, struct store_files *ret);
 void store_files_free(struct store_files *files);
-/* Files whose time is over. */
+/* Files whose time is over. Keys of accepts and replies that are older than a day, too. */
 tidemill_error *store_file_expire(struct store *store, int64_t now, size_t *ret_n);
 
 /* --- jobs --------------------------------------------------------------------------------------- */
@@ -151,7 +153,11 @@ tidemill_error *store_job_add(struct store *store, const struct store_job *job);
 tidemill_error *store_job_get(struct store *store, const char *tenant, const char *id,
                               struct store_job *ret, bool *ret_found);
 /* Writes the whole row if the job's state is one of `from` (bits by state). *ret_done false: it is
- * not, and nothing was changed: terminal states are final. A new state's time is noted, once. */
+ * not (or there is no such job), and nothing was changed: terminal states are final. A new state's
+ * time is noted, once; with a retry (out of a terminal state into another kind) those of its old end
+ * are forgotten. Stays as it is, whatever `job` says: tenant, kind, queue, model, created_at; and as
+ * long as a window is OPEN, total and bytes, of which accepting has the truth: if it ends at once
+ * (cancelled), what was accepted meanwhile counts as having ended likewise. */
 tidemill_error *store_job_save(struct store *store, const struct store_job *job, unsigned from,
                                bool *ret_done);
 /* The same, and in the same transaction the rows of the files that it made; each was written as an
@@ -171,7 +177,8 @@ tidemill_error *store_job_list(struct store *store, const struct store_page *pag
 /* All of both kinds in these states, oldest first: for the scheduler. */
 tidemill_error *store_job_scan(struct store *store, unsigned states, struct store_jobs *ret);
 void store_jobs_free(struct store_jobs *jobs);
-/* Terminal jobs older than `before`, with their files, windows and folders: retention. */
+/* Jobs that ended before `before`, with the files that they made, windows, deliveries and folders:
+ * retention. queue NULL: of all; "": batches that have none. */
 tidemill_error *store_job_purge(struct store *store, const char *queue, int64_t before,
                                 size_t *ret_n);
 /* One that has ended, with its files, its window and its folder. *ret_found false: there is none, or it
@@ -207,8 +214,14 @@ struct store_accept {
     int64_t window_opened_at;
     bool is_repeat;   /* the key was used before, with the same digest: its window and first */
     bool is_conflict; /* ... with another: nothing was accepted */
+    struct {
+        struct store_accept *next;
+        struct window *window;
+        tidemill_error *error;
+    } own; /* the store's */
 };
-/* Never waits. The accept belongs to the store until `done`. */
+/* Never waits. The accept belongs to the store until `done`. Where too many wait it fails with
+ * ERROR_MEMORY. A key is the tenant's and the queue's, and is kept for a day. */
 void store_accept(struct store *store, struct store_accept *accept);
 /* OPEN -> WAITING. *ret_done false: it is not open (any more). */
 tidemill_error *store_window_close(struct store *store, const char *id, int64_t ready_at,
@@ -219,7 +232,7 @@ struct store_depth {
     uint64_t records, bytes; /* accepted, in no terminal state */
     int64_t oldest_at;
 };
-/* Of all queues and tenants; malloc'ed. */
+/* Of all queues and tenants; malloc'ed. Batches without a queue stand under "". */
 tidemill_error *store_depths(struct store *store, struct store_depth **ret, size_t *ret_n);
 
 /* --- replies under an Idempotency-Key ------------------------------------------------------------ */
@@ -281,7 +294,8 @@ void store_deliveries_free(struct store_delivery *deliveries, size_t n);
 
 /* --- spending ------------------------------------------------------------------------------------- */
 
-/* What a tenant's jobs cost since `since`. */
+/* What a tenant's jobs cost since `since`, which is taken to the hour: each save of a job counts what
+ * cost_usd grew by, in the hour in which it is saved, whether the job is still there or not. */
 tidemill_error *store_spent(struct store *store, const char *tenant, int64_t since,
                             double *ret_usd);
 
