@@ -27,7 +27,8 @@ static const char select_expired[] =
 /* Rows of one millisecond are told apart by seq. Four texts, so that each has its index. */
 #define PAGE(where, compare, order)                                                                \
     "SELECT " COLUMNS " FROM files WHERE " where                                                   \
-    "(?2 IS NULL OR purpose = ?2) AND (created_at, seq) " compare " (?3, ?4) "                     \
+    "(?2 IS NULL OR purpose = ?2) AND (?6 IS NULL OR substr(id, 1, length(?6)) = ?6) AND "         \
+    "(created_at, seq) " compare " (?3, ?4) "                                                      \
     "ORDER BY created_at " order ", seq " order " LIMIT ?5"
 static const char page_of_tenant_up[] = PAGE("tenant = ?1 AND ", ">", "ASC");
 static const char page_of_tenant_down[] = PAGE("tenant = ?1 AND ", "<", "DESC");
@@ -173,6 +174,7 @@ static tidemill_error *list(struct db *db, const struct store_page *page, const 
     query_int(&query, place[0]);
     query_int(&query, place[1]);
     query_int(&query, (int64_t)limit + 1);
+    query_text(&query, page->prefix);
     return read_files(&query, limit, ret);
 }
 
@@ -193,6 +195,7 @@ tidemill_error *store_file_list(struct store *store, const struct store_page *pa
 void file_remove_content(struct store *store, const char *id)
 {
     char *path;
+    if (id[0] == '\0') return;
     tidemill_error *error = place_path(store, "files", id, &path);
     if (error == NULL) {
         if (store->io->unlink(store->io->context, path) != 0 && errno != ENOENT)

@@ -37,6 +37,7 @@ void store_stop_for_ever(struct store *store, const tidemill_error *cause)
                              "more; check the disk, then start the server again",
                              store->path, error_message(cause));
     log_event(LOG_ERROR, "%s", error_message(store->final));
+    health_note(store, store->final);
 }
 
 /* --- one change ------------------------------------------------------------------------------------ */
@@ -113,13 +114,22 @@ static void checkpoint(struct store *store)
 
 /* --- who waited -------------------------------------------------------------------------------------- */
 
-static void finish_accepts(struct store_accept *accepts, const tidemill_error *error)
+static void note_full(struct store *store, const tidemill_error *error)
+{
+    if (error_code_of(error) != ERROR_NO_SPACE) return;
+    if (!store->met_full) health_note(store, error);
+    store->met_full = true;
+}
+
+static void finish_accepts(struct store *store, struct store_accept *accepts,
+                           const tidemill_error *error)
 {
     for (struct store_accept *accept = accepts, *next; accept != NULL; accept = next) {
         next = accept->own.next;
         tidemill_error *own = accept->own.error;
         accept->own.error = NULL;
         if (own == NULL && !accept->is_repeat && !accept->is_conflict) own = error_again(error);
+        note_full(store, own);
         accept->done(accept, own);
     }
 }
@@ -127,6 +137,7 @@ static void finish_accepts(struct store_accept *accepts, const tidemill_error *e
 static void finish_write(struct store *store, struct write *write, const tidemill_error *error)
 {
     if (write->error == NULL) write->error = error_again(error);
+    note_full(store, write->error);
     if (write->error == NULL && write->after != NULL) write->after(store, write->context);
     sem_post(&write->is_done);
 }
@@ -172,9 +183,9 @@ static void write_one_by_one(struct store *store, struct write *writes)
 
 static void refuse(struct store *store, struct group *group)
 {
-    finish_accepts(store->later, store->final);
+    finish_accepts(store, store->later, store->final);
     store->later = NULL;
-    finish_accepts(group->accepts, store->final);
+    finish_accepts(store, group->accepts, store->final);
     finish_writes(store, group->writes, store->final);
 }
 
@@ -194,13 +205,14 @@ void group_write(struct store *store, struct group *group)
         refuse(store, group);
         return;
     }
+    store->met_full = false;
     accepts_stage(store, &group->accepts);
     windows_flush(store);
     accepts_check(group->accepts);
     tidemill_error *error =
         store->final != NULL ? error_again(store->final) : transact(store, group);
     windows_settle(store, error == NULL);
-    finish_accepts(group->accepts, error);
+    finish_accepts(store, group->accepts, error);
     if (error == NULL || store->final != NULL)
         finish_writes(store, group->writes, error);
     else
@@ -208,6 +220,7 @@ void group_write(struct store *store, struct group *group)
     if (error == NULL) {
         checkpoint(store);
         renew_reserve(store);
+        if (!store->met_full && store->final == NULL) health_note(store, NULL);
     }
     error_free(error);
 }

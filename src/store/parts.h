@@ -52,6 +52,11 @@ void store_stop_for_ever(struct store *store, const tidemill_error *cause);
 /* The same text and code once more: one failure of many callers. */
 tidemill_error *error_again(const tidemill_error *error);
 
+/* --- health.c ----------------------------------------------------------------------------------- */
+
+/* The writer tells what it met; NULL: all is well. */
+void health_note(struct store *store, const tidemill_error *error);
+
 /* --- readers.c ----------------------------------------------------------------------------------- */
 
 /* A connection that nobody else has; waits for one. */
@@ -159,15 +164,15 @@ tidemill_error *spending_add(struct store *store, const char *tenant, int64_t ti
 tidemill_error *file_insert(struct store *store, const struct store_file *file);
 tidemill_error *file_delete_row(struct store *store, const char *id);
 /* After its row is gone. What does not go now is collected at the next start. */
-void file_remove_content(struct store *store, const char *id);
+void file_remove_content(struct store *store, const char *id); /* "": nothing */
 tidemill_error *replies_forget(struct store *store, int64_t before);
 
 /* --- schema.c, places.c, collect.c, reserve.c ------------------------------------------------------------ */
 
 /* Makes the tables or brings them up to date, in one transaction. UNSUPPORTED: a newer version. */
 tidemill_error *schema_prepare(struct db *db);
-/* UNSUPPORTED: it is not of this version. */
-tidemill_error *schema_check(struct db *db);
+/* Makes the tables where there are none. UNSUPPORTED: it is of another version. */
+tidemill_error *schema_make(struct db *db);
 
 /* "DATA/folder/name", malloc'ed. */
 tidemill_error *place_path(const struct store *store, const char *folder, const char *name,
@@ -208,7 +213,12 @@ struct store {
     tidemill_error *final; /* nothing is changed any more */
     int log_frames;        /* of SQLite's log, after the last commit */
     bool has_reserve;
+    bool met_full; /* in this group */
     int64_t reserve_retry_ns;
+
+    pthread_mutex_t health_mutex;
+    tidemill_error *trouble; /* NULL: none */
+    int64_t trouble_ns;      /* when it was met last */
 
     pthread_mutex_t readers_mutex;
     pthread_cond_t has_reader;

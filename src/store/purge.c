@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* purge.c - retention: jobs that ended long ago, with all that they left. Rows first, in pieces; files
- * after the commit. And where jobs and windows have their files. */
+/* purge.c - jobs that are deleted, one or all that ended long ago, with all that they left. Rows go
+ * first, in pieces; files after the commit. And where jobs and windows have their files.
+ *
+ * The input of a batch goes along if no other job has it and it has no time of its own to expire. */
 #include "store/parts.h"
 
 #include <errno.h>
@@ -10,14 +12,111 @@
 #define PURGE_MAX 128 /* of one transaction */
 
 static const char select_ended[] =
-    "SELECT id, output_file, error_file FROM jobs WHERE ended_at > 0 AND ended_at < ?1 AND "
-    "(?2 IS NULL OR queue = ?2) ORDER BY ended_at LIMIT ?3";
+    "SELECT id, input_file, output_file, error_file FROM jobs WHERE ended_at > 0 AND "
+    "ended_at < ?1 AND (?2 IS NULL OR queue = ?2) ORDER BY ended_at LIMIT ?3";
+static const char select_one[] = "SELECT id, input_file, output_file, error_file FROM jobs WHERE "
+                                 "id = ?1 AND ended_at > 0 AND (?2 IS NULL OR tenant = ?2)";
 static const char delete_job[] = "DELETE FROM jobs WHERE id = ?1"; /* and its window's row */
 static const char delete_deliveries[] = "DELETE FROM deliveries WHERE job = ?1";
+static const char delete_input[] =
+    "DELETE FROM files WHERE id = ?1 AND expires_at = 0 AND "
+    "NOT EXISTS (SELECT 1 FROM jobs WHERE input_file <> '' AND input_file = ?1)";
 
 struct ended {
-    char id[STORE_ID_BYTES], output_file[STORE_ID_BYTES], error_file[STORE_ID_BYTES];
+    char id[STORE_ID_BYTES];
+    char files[3][STORE_ID_BYTES]; /* input, output, errors; "": none */
 };
+
+/* --- rows ------------------------------------------------------------------------------------------ */
+
+static void read_ended(struct query *query, struct ended *job)
+{
+    column_text(query, job->id, sizeof job->id);
+    for (size_t i = 0; i < COUNT_OF(job->files); i++)
+        column_text(query, job->files[i], sizeof job->files[i]);
+}
+
+static tidemill_error *delete_by_id(struct store *store, const char *sql, const char *id)
+{
+    struct query query;
+    query_start(&query, &store->db, sql);
+    query_text(&query, id);
+    return query_run(&query);
+}
+
+/* An input that stays is no longer the job's. */
+static tidemill_error *delete_rows(struct store *store, struct ended *job)
+{
+    TRY(delete_by_id(store, delete_deliveries, job->id));
+    TRY(delete_by_id(store, delete_job, job->id));
+    TRY(file_delete_row(store, job->files[1]));
+    TRY(file_delete_row(store, job->files[2]));
+    TRY(delete_by_id(store, delete_input, job->files[0]));
+    if (db_changes(&store->db) == 0) job->files[0][0] = '\0';
+    return NULL;
+}
+
+/* --- files ----------------------------------------------------------------------------------------- */
+
+static void remove_place(struct store *store, const char *folder, const char *id)
+{
+    char *path;
+    tidemill_error *error = place_path(store, folder, id, &path);
+    if (error == NULL) {
+        if (store->io->unlink(store->io->context, path) != 0 && errno != ENOENT)
+            place_remove_tree(store, path);
+        free(path);
+    }
+    error_free(error);
+}
+
+static void remove_files(struct store *store, const struct ended *job)
+{
+    for (size_t i = 0; i < COUNT_OF(job->files); i++) file_remove_content(store, job->files[i]);
+    remove_place(store, "windows", job->id);
+    remove_place(store, "jobs", job->id);
+}
+
+/* --- one ------------------------------------------------------------------------------------------- */
+
+struct removal {
+    const char *tenant, *id;
+    struct ended job;
+    bool is_found;
+};
+
+static tidemill_error *apply_removal(struct store *store, void *context)
+{
+    struct removal *removal = context;
+    struct query query;
+    query_start(&query, &store->db, select_one);
+    query_text(&query, removal->id);
+    query_text(&query, removal->tenant);
+    removal->is_found = query_step(&query);
+    if (removal->is_found) read_ended(&query, &removal->job);
+    TRY(query_end(&query));
+    return removal->is_found ? delete_rows(store, &removal->job) : NULL;
+}
+
+static void after_removal(struct store *store, void *context)
+{
+    const struct removal *removal = context;
+    if (removal->is_found) remove_files(store, &removal->job);
+}
+
+tidemill_error *store_job_delete(struct store *store, const char *tenant, const char *id,
+                                 bool *ret_found)
+{
+    struct removal removal = {.tenant = tenant, .id = id};
+    struct write write = {
+        .apply = apply_removal, .after = after_removal, .context = &removal, .is_vital = true};
+    *ret_found = false;
+    TRY(store_write(store, &write));
+    *ret_found = removal.is_found;
+    return NULL;
+}
+
+/* --- all that ended long ago ------------------------------------------------------------------------- */
 
 struct purge {
     const char *queue;
@@ -34,59 +133,22 @@ static tidemill_error *find_ended(struct store *store, struct purge *purge)
     query_int(&query, purge->before);
     query_text(&query, purge->queue);
     query_int(&query, PURGE_MAX);
-    while (purge->n < PURGE_MAX && query_step(&query)) {
-        struct ended *job = &purge->jobs[purge->n++];
-        column_text(&query, job->id, sizeof job->id);
-        column_text(&query, job->output_file, sizeof job->output_file);
-        column_text(&query, job->error_file, sizeof job->error_file);
-    }
+    while (purge->n < PURGE_MAX && query_step(&query)) read_ended(&query, &purge->jobs[purge->n++]);
     return query_end(&query);
-}
-
-static tidemill_error *delete_by_id(struct store *store, const char *sql, const char *id)
-{
-    struct query query;
-    query_start(&query, &store->db, sql);
-    query_text(&query, id);
-    return query_run(&query);
 }
 
 static tidemill_error *apply_purge(struct store *store, void *context)
 {
     struct purge *purge = context;
     TRY(find_ended(store, purge));
-    for (size_t i = 0; i < purge->n; i++) {
-        const struct ended *job = &purge->jobs[i];
-        TRY(file_delete_row(store, job->output_file));
-        TRY(file_delete_row(store, job->error_file));
-        TRY(delete_by_id(store, delete_deliveries, job->id));
-        TRY(delete_by_id(store, delete_job, job->id));
-    }
+    for (size_t i = 0; i < purge->n; i++) TRY(delete_rows(store, &purge->jobs[i]));
     return NULL;
-}
-
-static void remove_place(struct store *store, const char *folder, const char *id)
-{
-    char *path;
-    tidemill_error *error = place_path(store, folder, id, &path);
-    if (error == NULL) {
-        if (store->io->unlink(store->io->context, path) != 0 && errno != ENOENT)
-            place_remove_tree(store, path);
-        free(path);
-    }
-    error_free(error);
 }
 
 static void after_purge(struct store *store, void *context)
 {
     const struct purge *purge = context;
-    for (size_t i = 0; i < purge->n; i++) {
-        const struct ended *job = &purge->jobs[i];
-        if (job->output_file[0] != '\0') file_remove_content(store, job->output_file);
-        if (job->error_file[0] != '\0') file_remove_content(store, job->error_file);
-        remove_place(store, "windows", job->id);
-        remove_place(store, "jobs", job->id);
-    }
+    for (size_t i = 0; i < purge->n; i++) remove_files(store, &purge->jobs[i]);
 }
 
 tidemill_error *store_job_purge(struct store *store, const char *queue, int64_t before,
@@ -107,7 +169,7 @@ tidemill_error *store_job_purge(struct store *store, const char *queue, int64_t 
     return error;
 }
 
-/* --- places --------------------------------------------------------------------------------------- */
+/* --- places ---------------------------------------------------------------------------------------- */
 
 tidemill_error *store_job_folder(struct store *store, const char *id, char **ret)
 {

@@ -35,6 +35,7 @@ static const char *const steps[] = {
     "CREATE INDEX jobs_of_tenant ON jobs (tenant, kind, created_at, seq);"
     "CREATE INDEX jobs_by_time ON jobs (created_at, seq);"
     "CREATE INDEX jobs_of_queue ON jobs (queue, tenant, model, state);"
+    "CREATE INDEX jobs_by_input ON jobs (input_file) WHERE input_file <> '';"
     "CREATE INDEX jobs_alive ON jobs (state) WHERE ended_at = 0;"
     "CREATE INDEX jobs_that_ended ON jobs (ended_at) WHERE ended_at > 0;"
 
@@ -120,6 +121,16 @@ static tidemill_error *take_steps(struct db *db, int64_t version)
     return note_version(db);
 }
 
+/* The version is read again inside: another process may have been faster. */
+static tidemill_error *update(struct db *db)
+{
+    int64_t version;
+    TRY(read_number(db, read_version, &version));
+    TRY(judge(db, version));
+    if (version == (int64_t)COUNT_OF(steps)) return NULL;
+    return take_steps(db, version);
+}
+
 tidemill_error *schema_prepare(struct db *db)
 {
     int64_t version;
@@ -127,20 +138,19 @@ tidemill_error *schema_prepare(struct db *db)
     TRY(judge(db, version));
     if (version == (int64_t)COUNT_OF(steps)) return NULL;
     TRY(db_script(db, "BEGIN IMMEDIATE"));
-    tidemill_error *error = take_steps(db, version);
+    tidemill_error *error = update(db);
     if (error == NULL) error = db_script(db, "COMMIT");
     if (error != NULL && sqlite3_get_autocommit(db->handle) == 0)
         error_free(db_script(db, "ROLLBACK"));
     return error;
 }
 
-tidemill_error *schema_check(struct db *db)
+tidemill_error *schema_make(struct db *db)
 {
     int64_t version;
     TRY(read_number(db, read_version, &version));
     TRY(judge(db, version));
-    if (version == (int64_t)COUNT_OF(steps)) return NULL;
+    if (version == 0 || version == (int64_t)COUNT_OF(steps)) return schema_prepare(db);
     return error_new(ERROR_UNSUPPORTED,
-                     "%s was made by an older tidemill: stop that server, start this one once",
-                     db->path);
+                     "%s was made by an older tidemill: start this one's server once", db->path);
 }

@@ -45,9 +45,11 @@ static void release(struct store *store)
     pthread_mutex_destroy(&store->mutex);
     pthread_cond_destroy(&store->has_work);
     pthread_cond_destroy(&store->has_room);
+    pthread_mutex_destroy(&store->health_mutex);
     pthread_mutex_destroy(&store->readers_mutex);
     pthread_cond_destroy(&store->has_reader);
     error_free(store->final);
+    error_free(store->trouble);
     free(store->path);
     free(store);
 }
@@ -60,6 +62,7 @@ static tidemill_error *allocate(const struct io *io, const char *path, struct st
     pthread_mutex_init(&store->mutex, NULL);
     pthread_cond_init(&store->has_work, NULL);
     pthread_cond_init(&store->has_room, NULL);
+    pthread_mutex_init(&store->health_mutex, NULL);
     pthread_mutex_init(&store->readers_mutex, NULL);
     pthread_cond_init(&store->has_reader, NULL);
     store->path = strdup(path);
@@ -114,7 +117,7 @@ static tidemill_error *open_database(struct store *store)
     free(path);
     TRY(error);
     sqlite3_wal_hook(store->db.handle, count_frames, &store->log_frames);
-    if (store->lock == NULL) return schema_check(&store->db);
+    if (store->lock == NULL) return schema_make(&store->db);
     bool is_small = (uint64_t)status.st_size <= WHOLE_CHECK_BYTES;
     TRY(check_database(&store->db, is_small ? check_whole : check_quick));
     TRY(schema_prepare(&store->db));
@@ -144,6 +147,7 @@ static tidemill_error *open_all(struct store *store)
 
 static tidemill_error *open_beside(struct store *store)
 {
+    TRY(places_prepare(store->io, store->path));
     TRY(open_database(store));
     return writer_start(store);
 }

@@ -178,10 +178,11 @@ tidemill_error *store_job_list(struct store *store, const struct store_page *pag
 tidemill_error *store_job_scan(struct store *store, unsigned states, struct store_jobs *ret);
 void store_jobs_free(struct store_jobs *jobs);
 /* Jobs that ended before `before`, with the files that they made, windows, deliveries and folders:
- * retention. queue NULL: of all; "": batches that have none. */
+ * retention. queue NULL: of all; "": batches that have none. The input file goes along if no other job
+ * has it and its expires_at is 0. */
 tidemill_error *store_job_purge(struct store *store, const char *queue, int64_t before,
                                 size_t *ret_n);
-/* One that has ended, with its files, its window and its folder. *ret_found false: there is none, or it
+/* One that has ended, likewise. *ret_found false: there is none, or it
  * has not ended. */
 tidemill_error *store_job_delete(struct store *store, const char *tenant, const char *id,
                                  bool *ret_found);
