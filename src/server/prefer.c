@@ -109,10 +109,15 @@ static void enqueue(struct app *app, struct exchange *exchange, const struct que
     store_accept(app->store, &deferred->accept);
 }
 
+bool prefer_wants_async(struct exchange *exchange)
+{
+    return has_preference(exchange_header(exchange, "prefer"), "respond-async");
+}
+
 bool prefer_async(struct app *app, struct exchange *exchange, const char *model,
                   enum dialect dialect, struct slice lines, uint64_t n)
 {
-    if (!has_preference(exchange_header(exchange, "prefer"), "respond-async")) return false;
+    if (!prefer_wants_async(exchange)) return false;
     const struct queue_config *queue = queue_of(app->config, model);
     if (queue == NULL)
         app_refuse(exchange, 404, "model_not_found", NULL, "the model '%.64s' has no queue", model);

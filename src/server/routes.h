@@ -26,6 +26,8 @@ tidemill_error *routes_join(const struct net_route **ret, size_t *ret_n);
  * when. A dialect's handler calls it first; true: it has been answered (202, or an error), the record
  * `lines` (n of them) waits in the queue whose model this is. `reply_kind` goes into /v1/requests/{id}
  * so that its answer comes in the dialect's own shape. */
+/* Whether it asks for that: then its lines are worth making. */
+bool prefer_wants_async(struct exchange *exchange);
 bool prefer_async(struct app *app, struct exchange *exchange, const char *model,
                   enum dialect dialect, struct slice lines, uint64_t n);
 
