@@ -3,14 +3,15 @@
 #ifndef TIDEMILL_BASE_BASE_H
 #define TIDEMILL_BASE_BASE_H
 
-#include "base/arena.h"  /* memory that dies with its chunk */
-#include "base/buffer.h" /* bytes that grow */
-#include "base/clock.h"  /* time, handed in where it matters */
-#include "base/error.h"  /* errors as values */
-#include "base/hash.h"   /* fingerprints and checksums */
-#include "base/log.h"    /* lines for people and for machines */
-#include "base/queue.h"  /* where threads meet */
-#include "base/units.h"  /* sizes and times as people write them */
+#include "base/arena.h"   /* memory that dies with its chunk */
+#include "base/buffer.h"  /* bytes that grow */
+#include "base/clock.h"   /* time, handed in where it matters */
+#include "base/error.h"   /* errors as values */
+#include "base/hash.h"    /* fingerprints and checksums */
+#include "base/log.h"     /* lines for people and for machines */
+#include "base/nearest.h" /* the name that was meant */
+#include "base/queue.h"   /* where threads meet */
+#include "base/units.h"   /* sizes and times as people write them */
 
 #include <stddef.h>
 #include <stdint.h>

@@ -22,6 +22,9 @@ static const struct unit duration_units[] = {
     {"", 1e3},    {"ms", 1},    {"s", 1e3},    {"m", 6e4},
     {"min", 6e4}, {"h", 3.6e6}, {"d", 8.64e7}, {NULL, 0},
 };
+static const struct unit fine_duration_units[] = {
+    {"", 1e6}, {"us", 1}, {"ms", 1e3}, {"s", 1e6}, {NULL, 0},
+};
 
 static bool parse(const char *text, const struct unit *unit, int64_t *ret)
 {
@@ -47,4 +50,9 @@ bool size_parse(const char *text, int64_t *ret_bytes)
 bool duration_parse(const char *text, int64_t *ret_ms)
 {
     return parse(text, duration_units, ret_ms);
+}
+
+bool duration_us_parse(const char *text, int64_t *ret_us)
+{
+    return parse(text, fine_duration_units, ret_us);
 }

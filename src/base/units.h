@@ -10,5 +10,7 @@
 bool size_parse(const char *text, int64_t *ret_bytes);
 /* "5", "5s", "250ms", "2m", "1h", "7d" -> milliseconds. A bare number is seconds. */
 bool duration_parse(const char *text, int64_t *ret_ms);
+/* "500us", "2ms", "1s" -> microseconds. A bare number is seconds here, too. */
+bool duration_us_parse(const char *text, int64_t *ret_us);
 
 #endif

@@ -11,6 +11,7 @@ int cli_run(int argc, char **argv);
 int cli_inspect(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 int cli_cache(int argc, char **argv);
+int cli_check(int argc, char **argv);
 int cli_prices(int argc, char **argv);
 int cli_docs(int argc, char **argv);
 

@@ -16,6 +16,7 @@ static const struct command {
     {"inspect", cli_inspect, "show a model's inputs and outputs, with a sample record"},
     {"bench", cli_bench, "measure a model here: rows/s by batch size and use of the cores"},
     {"cache", cli_cache, "look into, cut or empty a cache of results"},
+    {"check", cli_check, "read tidemill.yaml, say what is wrong, or what is served and when"},
     {"prices", cli_prices, "list the machine prices that --price knows"},
     {"host", host_main, NULL},
     {"docs", cli_docs, NULL},

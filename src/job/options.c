@@ -6,7 +6,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,9 +18,9 @@ const struct option *option_find(const char *name)
     return NULL;
 }
 
-static void *member(struct job_spec *spec, const struct option *option)
+static void *member(void *base, const struct option *option)
 {
-    return (char *)spec + option->offset;
+    return (char *)base + option->offset;
 }
 
 /* --- numbers ------------------------------------------------------------------------------------ */
@@ -40,8 +39,8 @@ static bool parse_count(const struct option *option, const char *text, int64_t *
     return true;
 }
 
-static tidemill_error *set_number(struct job_spec *spec, const struct option *option,
-                                  const char *text, const char *origin)
+static tidemill_error *set_number(void *base, const struct option *option, const char *text,
+                                  const char *origin)
 {
     int64_t value = 0;
     bool is_valid = option->type == OPTION_COUNT  ? parse_count(option, text, &value)
@@ -61,18 +60,17 @@ static tidemill_error *set_number(struct job_spec *spec, const struct option *op
                          option->type == OPTION_SIZE       ? " bytes"
                          : option->type == OPTION_DURATION ? " ms"
                                                            : "");
-    *(int64_t *)member(spec, option) = value;
+    *(int64_t *)member(base, option) = value;
     return NULL;
 }
 
 /* --- the other types ------------------------------------------------------------------------------ */
 
-static tidemill_error *set_string(struct job_spec *spec, const struct option *option,
-                                  const char *text)
+static tidemill_error *set_string(void *base, const struct option *option, const char *text)
 {
     char *copy = strdup(text);
     if (copy == NULL) return error_memory();
-    char **place = member(spec, option);
+    char **place = member(base, option);
     free(*place);
     *place = copy;
     return NULL;
@@ -89,10 +87,9 @@ static tidemill_error *append_item(struct string_list *list, const char *text, s
     return NULL;
 }
 
-static tidemill_error *append_list(struct job_spec *spec, const struct option *option,
-                                   const char *text)
+static tidemill_error *append_list(void *base, const struct option *option, const char *text)
 {
-    struct string_list *list = member(spec, option);
+    struct string_list *list = member(base, option);
     if (option->type == OPTION_LIST) return append_item(list, text, strlen(text));
     for (const char *p = text; *p != '\0';) {
         size_t size = strcspn(p, ",");
@@ -102,28 +99,28 @@ static tidemill_error *append_list(struct job_spec *spec, const struct option *o
     return NULL;
 }
 
-static tidemill_error *set_flag(struct job_spec *spec, const struct option *option,
-                                const char *text, const char *origin)
+static tidemill_error *set_flag(void *base, const struct option *option, const char *text,
+                                const char *origin)
 {
     static const char *const truths[] = {"true", "yes", "on", "1"};
     static const char *const lies[] = {"false", "no", "off", "0"};
     for (size_t i = 0; i < COUNT_OF(truths); i++) {
         if (strcmp(text, truths[i]) == 0 || strcmp(text, lies[i]) == 0) {
-            *(bool *)member(spec, option) = strcmp(text, truths[i]) == 0;
+            *(bool *)member(base, option) = strcmp(text, truths[i]) == 0;
             return NULL;
         }
     }
     return error_new(ERROR_USAGE, "%s: '%s' is not true or false", origin, text);
 }
 
-static tidemill_error *set_choice(struct job_spec *spec, const struct option *option,
-                                  const char *text, const char *origin)
+static tidemill_error *set_choice(void *base, const struct option *option, const char *text,
+                                  const char *origin)
 {
     int place = 0;
     for (const char *p = option->choices; p != NULL; place++) {
         size_t size = strcspn(p, "|");
         if (strlen(text) == size && strncmp(p, text, size) == 0) {
-            *(int *)member(spec, option) = place;
+            *(int *)member(base, option) = place;
             return NULL;
         }
         p = p[size] == '|' ? p + size + 1 : NULL;
@@ -131,21 +128,50 @@ static tidemill_error *set_choice(struct job_spec *spec, const struct option *op
     return error_new(ERROR_USAGE, "%s: '%s' is none of %s", origin, text, option->choices);
 }
 
-tidemill_error *option_set(struct job_spec *spec, const struct option *option, const char *text,
-                           const char *origin)
+tidemill_error *option_assign(void *base, const struct option *option, const char *text,
+                              const char *origin)
 {
     switch (option->type) {
     case OPTION_STRING:
-    case OPTION_PATH: return set_string(spec, option, text);
+    case OPTION_PATH: return set_string(base, option, text);
     case OPTION_LIST:
-    case OPTION_COMMAS: return append_list(spec, option, text);
-    case OPTION_FLAG: return set_flag(spec, option, text, origin);
-    case OPTION_CHOICE: return set_choice(spec, option, text, origin);
+    case OPTION_COMMAS: return append_list(base, option, text);
+    case OPTION_FLAG: return set_flag(base, option, text, origin);
+    case OPTION_CHOICE: return set_choice(base, option, text, origin);
     case OPTION_COUNT:
     case OPTION_SIZE:
-    case OPTION_DURATION: return set_number(spec, option, text, origin);
+    case OPTION_DURATION: return set_number(base, option, text, origin);
     }
     return error_new(ERROR_INTERNAL, "option %s has no type", option->name);
+}
+
+tidemill_error *option_set(struct job_spec *spec, const struct option *option, const char *text,
+                           const char *origin)
+{
+    return option_assign(spec, option, text, origin);
+}
+
+static void free_list(struct string_list *list)
+{
+    for (size_t i = 0; i < list->n; i++) free(list->items[i]);
+    free(list->items);
+    *list = (struct string_list){0};
+}
+
+void option_clear(struct job_spec *spec, const struct option *option)
+{
+    if (option->type == OPTION_LIST || option->type == OPTION_COMMAS)
+        free_list(member(spec, option));
+}
+
+void option_release(void *base, const struct option *option)
+{
+    char **text = member(base, option);
+    if (option->type == OPTION_LIST || option->type == OPTION_COMMAS)
+        free_list(member(base, option));
+    if (option->type != OPTION_STRING && option->type != OPTION_PATH) return;
+    free(*text);
+    *text = NULL;
 }
 
 static tidemill_error *copy_string(const struct option *option, const char *text,
@@ -183,15 +209,6 @@ tidemill_error *option_copy(const struct option *option, const struct job_spec *
     case OPTION_DURATION: memcpy(member(to, option), place, sizeof(int64_t)); return NULL;
     }
     return error_new(ERROR_INTERNAL, "option %s has no type", option->name);
-}
-
-void option_clear(struct job_spec *spec, const struct option *option)
-{
-    if (option->type != OPTION_LIST && option->type != OPTION_COMMAS) return;
-    struct string_list *list = member(spec, option);
-    for (size_t i = 0; i < list->n; i++) free(list->items[i]);
-    free(list->items);
-    *list = (struct string_list){0};
 }
 
 static void choice_text(const struct option *option, int place, struct buffer *out)
@@ -235,35 +252,9 @@ void option_text(const struct job_spec *spec, const struct option *option, struc
 
 /* --- mistyped names ---------------------------------------------------------------------------------- */
 
-/* Levenshtein distance; names longer than the table count as far away. */
-static unsigned edit_distance(const char *a, const char *b)
-{
-    unsigned row[64];
-    size_t length = strlen(b);
-    if (length >= COUNT_OF(row)) return UINT_MAX;
-    for (size_t j = 0; j <= length; j++) row[j] = (unsigned)j;
-    for (size_t i = 0; a[i] != '\0'; i++) {
-        unsigned diagonal = row[0];
-        row[0] = (unsigned)i + 1;
-        for (size_t j = 0; j < length; j++) {
-            unsigned replaced = diagonal + (a[i] != b[j]);
-            diagonal = row[j + 1];
-            row[j + 1] = MIN(MIN(row[j] + 1, row[j + 1] + 1), replaced);
-        }
-    }
-    return row[length];
-}
-
 const char *option_suggest(const char *name)
 {
-    const char *best = NULL;
-    unsigned best_distance = 4; /* farther is not a typing error */
-    for (size_t i = 0; i < n_job_options; i++) {
-        unsigned distance = edit_distance(name, job_options[i].name);
-        if (distance < best_distance && distance < strlen(name)) {
-            best = job_options[i].name;
-            best_distance = distance;
-        }
-    }
-    return best;
+    struct nearest nearest = {.typed = name};
+    for (size_t i = 0; i < n_job_options; i++) nearest_try(&nearest, job_options[i].name);
+    return nearest.best;
 }

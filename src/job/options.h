@@ -48,6 +48,11 @@ tidemill_error *option_set(struct job_spec *spec, const struct option *option, c
 /* Makes `to` have what `from` has; `to` has nothing of its own there yet but a default. */
 tidemill_error *option_copy(const struct option *option, const struct job_spec *from,
                             struct job_spec *to);
+/* The same for any struct that a table of options describes: `offset` is in `base`. And frees what one
+ * has set. */
+tidemill_error *option_assign(void *base, const struct option *option, const char *text,
+                              const char *origin);
+void option_release(void *base, const struct option *option);
 /* Empties a list, so that a flag replaces what a file gave. */
 void option_clear(struct job_spec *spec, const struct option *option);
 /* The present value as text; lists joined by ", ", COMMAS by ",". */

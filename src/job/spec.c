@@ -34,13 +34,7 @@ static void free_list(struct string_list *list)
 
 void job_spec_free(struct job_spec *spec)
 {
-    for (size_t i = 0; i < n_job_options; i++) {
-        const struct option *option = &job_options[i];
-        option_clear(spec, option);
-        if (option->type != OPTION_STRING && option->type != OPTION_PATH) continue;
-        char **place = (char **)((char *)spec + option->offset);
-        free(*place);
-    }
+    for (size_t i = 0; i < n_job_options; i++) option_release(spec, &job_options[i]);
     free_list(&spec->input_paths);
     *spec = (struct job_spec){0};
 }
@@ -242,6 +236,28 @@ static tidemill_error *check_kind(const struct job_spec *spec)
     return NULL;
 }
 
+static tidemill_error *check_values(struct job_spec *spec)
+{
+    TRY(check_max_errors(spec));
+    TRY(check_max_deviation(spec));
+    TRY(check_price(spec));
+    TRY(check_token_price("--price-in", spec->price_in, &spec->usd_in));
+    TRY(check_token_price("--price-cached", spec->price_cached, &spec->usd_cached));
+    if (spec->price_cached != NULL && spec->price_in == NULL)
+        return error_new(ERROR_USAGE, "--price-cached needs --price-in: the price of the others");
+    TRY(check_token_price("--price-out", spec->price_out, &spec->usd_out));
+    spec->keep_all = spec->keep.n == 1 && strcmp(spec->keep.items[0], "all") == 0;
+    return NULL;
+}
+
+tidemill_error *job_spec_check_model(struct job_spec *spec)
+{
+    if (spec->model == NULL || spec->model[0] == '\0')
+        return error_new(ERROR_USAGE, "no model: name one with --model FILE");
+    TRY(check_kind(spec));
+    return check_values(spec);
+}
+
 tidemill_error *job_spec_check(struct job_spec *spec, const struct io *io)
 {
     if (spec->model == NULL || spec->model[0] == '\0')
@@ -254,16 +270,7 @@ tidemill_error *job_spec_check(struct job_spec *spec, const struct io *io)
         return error_new(ERROR_USAGE, "--retry-errors needs the output file of the finished job");
     if (spec->is_retry && spec->is_dry)
         return error_new(ERROR_USAGE, "--dry-run says nothing of --retry-errors; leave one out");
-    TRY(check_max_errors(spec));
-    TRY(check_max_deviation(spec));
-    TRY(check_price(spec));
-    TRY(check_token_price("--price-in", spec->price_in, &spec->usd_in));
-    TRY(check_token_price("--price-cached", spec->price_cached, &spec->usd_cached));
-    if (spec->price_cached != NULL && spec->price_in == NULL)
-        return error_new(ERROR_USAGE, "--price-cached needs --price-in: the price of the others");
-    TRY(check_token_price("--price-out", spec->price_out, &spec->usd_out));
-    spec->keep_all = spec->keep.n == 1 && strcmp(spec->keep.items[0], "all") == 0;
-    return NULL;
+    return check_values(spec);
 }
 
 /* --- files beside the model --------------------------------------------------------------------------- */

@@ -118,6 +118,9 @@ tidemill_error *job_spec_load_yaml(struct job_spec *spec, const struct io *io, c
 /* Checks that the parts fit together, and works out the rest. */
 tidemill_error *job_spec_check(struct job_spec *spec, const struct io *io);
 
+/* The part of it that knows nothing of input and output: for who brings those later. No I/O. */
+tidemill_error *job_spec_check_model(struct job_spec *spec);
+
 /* How the spec says that its model is opened. Threads, instances and what wakes it are the caller's. The
  * strings are the spec's. */
 struct runtime_options job_spec_runtime(const struct job_spec *spec);

@@ -1,120 +1,85 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* spec_yaml.c - a job file: one YAML mapping whose keys are the options' names. Scalars and
- * sequences of scalars only, so libyaml's events are enough, and every message has its line. */
+/* spec_yaml.c - a job file: one YAML mapping whose keys are the options' names. Values and lists of
+ * values only, and every message has its line. */
+#include "format/yaml_tree.h"
 #include "io/io.h"
 #include "job/options.h"
 #include "job/spec.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-#include <yaml.h>
 
 #define JOB_FILE_BYTES_MAX ((size_t)1 << 20)
 
 struct job_file {
     struct job_spec *spec;
     const char *path;
-    yaml_parser_t parser;
-    yaml_event_t event; /* the present one */
 };
 
-static tidemill_error *next_event(struct job_file *file)
+static tidemill_error *wrong(const struct job_file *file, size_t line, const char *what)
 {
-    yaml_event_delete(&file->event);
-    if (yaml_parser_parse(&file->parser, &file->event)) return NULL;
-    memset(&file->event, 0, sizeof file->event);
-    return error_new(ERROR_USAGE, "%s:%zu: not valid YAML: %s", file->path,
-                     file->parser.problem_mark.line + 1,
-                     file->parser.problem != NULL ? file->parser.problem : "unknown problem");
+    return error_new(ERROR_USAGE, "%s:%zu: %s", file->path, line, what);
 }
 
-static tidemill_error *wrong(const struct job_file *file, const char *what)
+static tidemill_error *find_option(const struct job_file *file, const struct yaml_tree *item,
+                                   const struct option **ret)
 {
-    return error_new(ERROR_USAGE, "%s:%zu: %s", file->path, file->event.start_mark.line + 1, what);
-}
-
-static const char *scalar(const struct job_file *file)
-{
-    return (const char *)file->event.data.scalar.value;
-}
-
-static tidemill_error *find_option(const struct job_file *file, const struct option **ret)
-{
-    if (file->event.type != YAML_SCALAR_EVENT) return wrong(file, "expected an option's name");
-    *ret = option_find(scalar(file));
+    *ret = option_find(item->key);
     if (*ret != NULL) return NULL;
-    const char *nearest = option_suggest(scalar(file));
-    return error_new(ERROR_USAGE, "%s:%zu: unknown option '%s'%s%s%s", file->path,
-                     file->event.start_mark.line + 1, scalar(file),
-                     nearest != NULL ? "; did you mean '" : "", nearest != NULL ? nearest : "",
-                     nearest != NULL ? "'?" : "");
+    const char *nearest = option_suggest(item->key);
+    return error_new(ERROR_USAGE, "%s:%zu: unknown option '%s'%s%s%s", file->path, item->key_line,
+                     item->key, nearest != NULL ? "; did you mean '" : "",
+                     nearest != NULL ? nearest : "", nearest != NULL ? "'?" : "");
 }
 
-static tidemill_error *set_scalar(struct job_file *file, const struct option *option)
+static tidemill_error *set_text(const struct job_file *file, const struct option *option,
+                                const struct yaml_tree *value)
 {
     char origin[512];
-    if (file->event.type != YAML_SCALAR_EVENT)
-        return wrong(file, "expected a value or a list of values");
-    snprintf(origin, sizeof origin, "%s:%zu: %s", file->path, file->event.start_mark.line + 1,
-             option->name);
-    return option_set(file->spec, option, scalar(file), origin);
+    if (value->kind != YAML_TREE_TEXT)
+        return wrong(file, value->line, "expected a value or a list of values");
+    snprintf(origin, sizeof origin, "%s:%zu: %s", file->path, value->line, option->name);
+    return option_set(file->spec, option, value->text, origin);
 }
 
-static tidemill_error *read_value(struct job_file *file, const struct option *option)
+static tidemill_error *set_value(const struct job_file *file, const struct option *option,
+                                 const struct yaml_tree *value)
 {
-    TRY(next_event(file));
-    if (file->event.type != YAML_SEQUENCE_START_EVENT) return set_scalar(file, option);
+    if (value->kind != YAML_TREE_LIST) return set_text(file, option, value);
     if (option->type != OPTION_LIST && option->type != OPTION_COMMAS)
-        return wrong(file, "this option takes one value, not a list");
-    for (;;) {
-        TRY(next_event(file));
-        if (file->event.type == YAML_SEQUENCE_END_EVENT) return NULL;
-        TRY(set_scalar(file, option));
-    }
+        return wrong(file, value->line, "this option takes one value, not a list");
+    for (const struct yaml_tree *item = value->items; item != NULL; item = item->next)
+        TRY(set_text(file, option, item));
+    return NULL;
 }
 
-static tidemill_error *read_mapping(struct job_file *file)
+static tidemill_error *read_tree(const struct job_file *file, const struct yaml_tree *tree)
 {
     bool seen[JOB_OPTIONS_MAX] = {false};
-    for (;;) {
+    if (tree == NULL) return NULL; /* an empty file sets nothing */
+    if (tree->kind != YAML_TREE_MAP)
+        return wrong(file, tree->line, "a job file is a mapping, 'option: value' a line");
+    for (const struct yaml_tree *item = tree->items; item != NULL; item = item->next) {
         const struct option *option;
-        TRY(next_event(file));
-        if (file->event.type == YAML_MAPPING_END_EVENT) return NULL;
-        TRY(find_option(file, &option));
+        TRY(find_option(file, item, &option));
         size_t place = (size_t)(option - job_options);
-        if (place < COUNT_OF(seen) && seen[place]) return wrong(file, "this option stands twice");
-        if (place < COUNT_OF(seen)) seen[place] = true;
-        TRY(read_value(file, option));
+        if (seen[place]) return wrong(file, item->key_line, "this option stands twice");
+        seen[place] = true;
+        TRY(set_value(file, option, item));
     }
-}
-
-static tidemill_error *read_document(struct job_file *file)
-{
-    do TRY(next_event(file));
-    while (file->event.type == YAML_STREAM_START_EVENT ||
-           file->event.type == YAML_DOCUMENT_START_EVENT);
-    if (file->event.type == YAML_STREAM_END_EVENT) return NULL; /* an empty file sets nothing */
-    if (file->event.type != YAML_MAPPING_START_EVENT)
-        return wrong(file, "a job file is a mapping, 'option: value' a line");
-    return read_mapping(file);
+    return NULL;
 }
 
 tidemill_error *job_spec_load_yaml(struct job_spec *spec, const struct io *io, const char *path)
 {
     char *text;
     size_t size;
+    struct arena arena = {0};
+    struct yaml_tree *tree;
     TRY(io_read_file(io, path, JOB_FILE_BYTES_MAX, &text, &size));
-    struct job_file file = {.spec = spec, .path = path};
-    if (!yaml_parser_initialize(&file.parser)) {
-        free(text);
-        return error_memory();
-    }
-    yaml_parser_set_input_string(&file.parser, (const unsigned char *)text, size);
-    tidemill_error *error = read_document(&file);
-    yaml_event_delete(&file.event);
-    yaml_parser_delete(&file.parser);
+    tidemill_error *error = yaml_tree_read(&arena, path, text, size, &tree);
+    if (error == NULL) error = read_tree(&(struct job_file){spec, path}, tree);
+    arena_free(&arena);
     free(text);
     return error;
 }

@@ -116,7 +116,7 @@ static void mistakes_are_told_with_their_line(void **unused)
          ":2: expected a value or a list of values"},
         {"a mapping in a list", "input:\n  - a\n  - b: c\n", ":3: expected a value"},
         {"a nested mapping", "model:\n  path: a.onnx\n", ":2: expected a value"},
-        {"a key that is a list", "? [a, b]\n: c\n", ":1: expected an option's name"},
+        {"a key that is a list", "? [a, b]\n: c\n", ":1: expected a name before the colon"},
         {"an alias", "model: &m a.onnx\noutput: *m\n", ":2: expected a value"},
         {"a sequence at the top", "- model\n", ":1: a job file is a mapping"},
         {"a word at the top", "model\n", ":1: a job file is a mapping"},
