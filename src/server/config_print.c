@@ -139,9 +139,10 @@ static void print_server(const struct server_config *config, struct buffer *out)
     const char *scheme = config->tls_certificate != NULL ? "https" : "http";
     buffer_text(out, "\nlistens at  ");
     for (size_t i = 0; i < config->listen.n; i++) {
-        bool is_plain = strncmp(config->listen.items[i], "unix:", 5) == 0;
-        buffer_printf(out, "%s%s://%s", i == 0 ? "" : ", ", is_plain ? "http" : scheme,
-                      config->listen.items[i]);
+        const char *address = config->listen.items[i];
+        bool is_path = strncmp(address, "unix:", 5) == 0 || strncmp(address, "fd:", 3) == 0;
+        buffer_printf(out, "%s%s%s%s", i == 0 ? "" : ", ", is_path ? "" : scheme,
+                      is_path ? "" : "://", address);
     }
     if (config->resp != NULL) buffer_printf(out, ", redis://%s", config->resp);
     buffer_printf(out, "\nkeeps in    %s\nruns        %lld job%s at a time\n", config->data,
