@@ -13,6 +13,8 @@ int cli_bench(int argc, char **argv);
 int cli_cache(int argc, char **argv);
 int cli_check(int argc, char **argv);
 int cli_prices(int argc, char **argv);
+int cli_serve(int argc, char **argv);
+int cli_key(int argc, char **argv);
 int cli_docs(int argc, char **argv);
 
 /* Prints the error in the log's format, frees it, returns its exit status. */

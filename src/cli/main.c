@@ -13,6 +13,9 @@ static const struct command {
     const char *help; /* NULL: not for people */
 } commands[] = {
     {"run", cli_run, "run one job: records through a model into a file; resumes after any end"},
+    {"serve", cli_serve,
+     "serve models: queues with windows, OpenAI batches, KServe, results from memory"},
+    {"key", cli_key, "make, list and revoke a server's API keys"},
     {"inspect", cli_inspect, "show a model's inputs and outputs, with a sample record"},
     {"bench", cli_bench, "measure a model here: rows/s by batch size and use of the cores"},
     {"cache", cli_cache, "look into, cut or empty a cache of results"},

@@ -29,15 +29,15 @@ static int64_t first_of(int64_t a, int64_t b)
 static void put_times(yyjson_mut_doc *doc, yyjson_mut_val *object, const struct store_job *job)
 {
     const int64_t *at = job->state_at;
-    json_put_time(doc, object, "created_at", job->created_at);
-    json_put_time(doc, object, "in_progress_at", first_of(at[STORE_WAITING], at[STORE_RUNNING]));
-    json_put_time(doc, object, "expires_at", job->deadline_at);
-    json_put_time(doc, object, "finalizing_at", at[STORE_FINALIZING]);
-    json_put_time(doc, object, "completed_at", at[STORE_COMPLETED]);
-    json_put_time(doc, object, "failed_at", at[STORE_FAILED]);
-    json_put_time(doc, object, "expired_at", first_of(at[STORE_EXPIRED], at[STORE_STOPPED]));
-    json_put_time(doc, object, "cancelling_at", at[STORE_CANCELLING]);
-    json_put_time(doc, object, "cancelled_at", at[STORE_CANCELLED]);
+    json_out_time(doc, object, "created_at", job->created_at);
+    json_out_time(doc, object, "in_progress_at", first_of(at[STORE_WAITING], at[STORE_RUNNING]));
+    json_out_time(doc, object, "expires_at", job->deadline_at);
+    json_out_time(doc, object, "finalizing_at", at[STORE_FINALIZING]);
+    json_out_time(doc, object, "completed_at", at[STORE_COMPLETED]);
+    json_out_time(doc, object, "failed_at", at[STORE_FAILED]);
+    json_out_time(doc, object, "expired_at", first_of(at[STORE_EXPIRED], at[STORE_STOPPED]));
+    json_out_time(doc, object, "cancelling_at", at[STORE_CANCELLING]);
+    json_out_time(doc, object, "cancelled_at", at[STORE_CANCELLED]);
 }
 
 static void put_counts(yyjson_mut_doc *doc, yyjson_mut_val *object, const struct store_job *job)
@@ -107,9 +107,9 @@ static void put_forecast(struct app *app, yyjson_mut_doc *doc, yyjson_mut_val *o
     }
     yyjson_mut_val *value = yyjson_mut_obj_add_obj(doc, object, "forecast");
     yyjson_mut_obj_add_str(doc, value, "verdict", verdict_name(forecast.verdict));
-    json_put_time(doc, value, "start_at", forecast.start_at);
-    json_put_time(doc, value, "p50_finish_at", forecast.p50_at);
-    json_put_time(doc, value, "p90_finish_at", forecast.p90_at);
+    json_out_time(doc, value, "start_at", forecast.start_at);
+    json_out_time(doc, value, "p50_finish_at", forecast.p50_at);
+    json_out_time(doc, value, "p90_finish_at", forecast.p90_at);
     if (forecast.cost_usd >= 0)
         yyjson_mut_obj_add_real(doc, value, "cost_usd", forecast.cost_usd);
     else
@@ -151,13 +151,13 @@ yyjson_mut_val *batch_object(struct app *app, yyjson_mut_doc *doc, const struct 
     yyjson_mut_obj_add_strcpy(doc, object, "id", job.id);
     yyjson_mut_obj_add_str(doc, object, "object", "batch");
     put_detail(doc, object, details, "endpoint");
-    json_put_text(doc, object, "model", job.model);
+    json_out_text(doc, object, "model", job.model);
     put_errors(doc, object, details);
     yyjson_mut_obj_add_strcpy(doc, object, "input_file_id", job.input_file);
     put_detail(doc, object, details, "completion_window");
     yyjson_mut_obj_add_str(doc, object, "status", batch_status(&job));
-    json_put_text(doc, object, "output_file_id", job.output_file);
-    json_put_text(doc, object, "error_file_id", job.error_file);
+    json_out_text(doc, object, "output_file_id", job.output_file);
+    json_out_text(doc, object, "error_file_id", job.error_file);
     put_times(doc, object, &job);
     put_counts(doc, object, &job);
     put_usage(doc, object, &job);

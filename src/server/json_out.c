@@ -5,7 +5,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 
-void json_put_text(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *name, const char *text)
+void json_out_text(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *name, const char *text)
 {
     if (text == NULL || text[0] == '\0')
         yyjson_mut_obj_add_null(doc, object, name);
@@ -13,7 +13,7 @@ void json_put_text(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *name
         yyjson_mut_obj_add_strcpy(doc, object, name, text);
 }
 
-void json_put_time(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *name, int64_t time_ms)
+void json_out_time(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *name, int64_t time_ms)
 {
     if (time_ms == 0)
         yyjson_mut_obj_add_null(doc, object, name);
@@ -64,8 +64,8 @@ void json_answer_list(struct exchange *exchange, yyjson_mut_doc *doc, yyjson_mut
     }
     yyjson_mut_obj_add_str(doc, root, "object", "list");
     yyjson_mut_obj_add_val(doc, root, "data", data);
-    json_put_text(doc, root, "first_id", first);
-    json_put_text(doc, root, "last_id", last);
+    json_out_text(doc, root, "first_id", first);
+    json_out_text(doc, root, "last_id", last);
     yyjson_mut_obj_add_bool(doc, root, "has_more", has_more);
     json_answer(exchange, 200, doc, root);
 }

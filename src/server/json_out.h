@@ -9,9 +9,9 @@
 #include <yyjson.h>
 
 /* "name": text, or null where text is NULL or "". */
-void json_put_text(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *name, const char *text);
+void json_out_text(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *name, const char *text);
 /* "name": seconds since 1970, or null for 0. */
-void json_put_time(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *name, int64_t time_ms);
+void json_out_time(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *name, int64_t time_ms);
 /* Sends `root` and frees the document. */
 void json_answer(struct exchange *exchange, int status, yyjson_mut_doc *doc, yyjson_mut_val *root);
 /* The body as a JSON object; NULL: it is none, and that has been answered with 400. */

@@ -17,8 +17,8 @@ static yyjson_mut_val *file_object(yyjson_mut_doc *doc, const struct store_file 
     yyjson_mut_obj_add_strcpy(doc, object, "id", file->id);
     yyjson_mut_obj_add_str(doc, object, "object", "file");
     yyjson_mut_obj_add_uint(doc, object, "bytes", file->bytes);
-    json_put_time(doc, object, "created_at", file->created_at);
-    if (file->expires_at != 0) json_put_time(doc, object, "expires_at", file->expires_at);
+    json_out_time(doc, object, "created_at", file->created_at);
+    if (file->expires_at != 0) json_out_time(doc, object, "expires_at", file->expires_at);
     yyjson_mut_obj_add_strcpy(doc, object, "filename",
                               file->filename != NULL ? file->filename : "");
     yyjson_mut_obj_add_strcpy(doc, object, "purpose", file->purpose);
