@@ -17,8 +17,6 @@
 
 #include <stdlib.h>
 
-#define PROGRESS_READ_NS ((int64_t)1000 * 1000 * 1000)
-
 static bool is_past(const struct store_job *job, int64_t now)
 {
     return job->deadline_at > 0 && now >= job->deadline_at;

@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-#define PROGRESS_READ_NS ((int64_t)500 * 1000 * 1000)
+#define PROGRESS_READ_NS ((int64_t)100 * 1000 * 1000)
 
 /* --- progress ----------------------------------------------------------------------------------- */
 
@@ -131,8 +131,6 @@ struct again {
 
 static void forget_end(struct store_job *job, int64_t now)
 {
-    for (size_t i = STORE_RUNNING; i < STORE_STATES; i++) job->state_at[i] = 0;
-    job->state_at[STORE_WAITING] = 0;
     if (job->deadline_at > 0 && job->deadline_at <= now)
         job->deadline_at = now + MAX(job->deadline_at - job->created_at, (int64_t)60 * 1000);
     job->ready_at = now;

@@ -74,7 +74,8 @@ struct rank {
 
 static struct rank rank_of(const struct store_job *job, const struct shares *shares, int64_t now)
 {
-    int64_t since = MAX(job->state_at[STORE_WAITING], job->created_at);
+    int64_t since = MAX(job->ready_at <= now ? job->ready_at : 0,
+                        MAX(job->state_at[STORE_WAITING], job->created_at));
     int64_t waited = since > 0 && now > since ? now - since : 0;
     return (struct rank){
         .priority = job->priority + waited / PICK_AGE_MS,

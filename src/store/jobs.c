@@ -252,7 +252,8 @@ static void keep_what_stays(const struct store_job *old, struct store_job *row)
     row->created_at = old->created_at;
     memcpy(row->tenant, old->tenant, sizeof row->tenant);
     memcpy(row->queue, old->queue, sizeof row->queue);
-    memcpy(row->model, old->model, sizeof row->model);
+    /* a batch's own is known once its file was read */
+    if (old->model[0] != '\0') memcpy(row->model, old->model, sizeof row->model);
 }
 
 static void set_times(const struct store_job *old, struct store_job *row)

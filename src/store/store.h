@@ -155,8 +155,8 @@ tidemill_error *store_job_get(struct store *store, const char *tenant, const cha
 /* Writes the whole row if the job's state is one of `from` (bits by state). *ret_done false: it is
  * not (or there is no such job), and nothing was changed: terminal states are final. A new state's
  * time is noted, once; with a retry (out of a terminal state into another kind) those of its old end
- * are forgotten. Stays as it is, whatever `job` says: tenant, kind, queue, model, created_at; and as
- * long as a window is OPEN, total and bytes, of which accepting has the truth: if it ends at once
+ * are forgotten. Stays as it is, whatever `job` says: tenant, kind, queue, model (once it is known),
+ * created_at; and as long as a window is OPEN, total and bytes, of which accepting has the truth: if it ends at once
  * (cancelled), what was accepted meanwhile counts as having ended likewise. */
 tidemill_error *store_job_save(struct store *store, const struct store_job *job, unsigned from,
                                bool *ret_done);
