@@ -56,12 +56,14 @@ static void reset(struct exchange *exchange)
     exchange->user = NULL;
     exchange->has_body = exchange->has_chunks = exchange->wants_continue = exchange->is_old = false;
     exchange->is_keep_alive = false;
-    exchange->has_host = exchange->is_head_begun = exchange->is_head_done = false;
+    exchange->has_version = exchange->has_host = exchange->is_head_begun = exchange->is_head_done =
+        false;
     exchange->is_complete = exchange->is_dispatched = exchange->is_answered = false;
     exchange->is_seen = exchange->is_corked = exchange->is_stopped = false;
     exchange->is_begun = false;
     exchange->fault = 0;
-    exchange->discarded = 0;
+    exchange->line_place = 0;
+    exchange->body_bytes = exchange->trailer_bytes = exchange->n_chunks = 0;
     exchange->status = 0;
     exchange->is_closing = exchange->has_no_body = false;
     exchange->is_chunked = exchange->is_whole = false;

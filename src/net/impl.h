@@ -89,14 +89,16 @@ struct exchange {
     bool is_keep_alive;                                /* as far as the client is concerned */
 
     /* The loop's own. */
-    bool has_host, is_head_begun, is_head_done, is_complete, is_dispatched, is_answered;
+    bool has_version, has_host, is_head_begun, is_head_done, is_complete, is_dispatched,
+        is_answered;
     bool is_seen;    /* `before` was asked, or it was refused: `after` is owed */
     bool is_corked;  /* its head is on the way out */
     bool is_stopped; /* no more of this request is parsed */
     bool is_begun;   /* a piecewise answer: some of it is there */
     int fault;       /* a status: it is to be refused */
     char fault_text[160];
-    uint64_t discarded;
+    uint64_t line_place; /* where the next part of the request line begins */
+    uint64_t body_bytes, trailer_bytes, n_chunks;
 
     /* The answer. The handler's until it is answered, then the loop's. */
     int status;
@@ -139,7 +141,7 @@ struct conn {
     bool is_ending;        /* no more requests: closes when all is sent */
     bool is_unread;        /* something was sent that nobody will read: close gently */
     bool has_progress;     /* bytes were taken by the client since the last look */
-    size_t head_bytes;     /* given to the parser of a head that is not whole */
+    uint64_t fed_bytes;    /* of this request, given to the parser before now */
     uint64_t window_bytes; /* of the body since the window began */
     struct buffer in;      /* what was sent ahead */
     size_t in_offset;

@@ -52,9 +52,44 @@ static int keep(struct exchange *exchange, const char *at, size_t size)
     return stop(exchange);
 }
 
+static int refuse_malformed(struct exchange *exchange, const char *why)
+{
+    exchange_fault(exchange, 400, "%s", why);
+    return stop(exchange);
+}
+
+/* How far into its request a byte stands. */
+static uint64_t place_of(const llhttp_t *parser, const char *at)
+{
+    const struct conn *conn = parser->data;
+    return conn->fed_bytes + (uint64_t)(at - conn->loop->view.data);
+}
+
+/* llhttp skips spaces in the request line; we take one. */
+static int on_method(llhttp_t *parser, const char *at, size_t size)
+{
+    exchange_of(parser)->line_place = place_of(parser, at) + size + 1;
+    return 0;
+}
+
 static int on_url(llhttp_t *parser, const char *at, size_t size)
 {
-    return keep(exchange_of(parser), at, size);
+    struct exchange *exchange = exchange_of(parser);
+    if (exchange->text.size == 0 && place_of(parser, at) != exchange->line_place)
+        return refuse_malformed(exchange, "the request line has more than one space in a row");
+    exchange->line_place = place_of(parser, at) + size + strlen(" HTTP/");
+    return keep(exchange, at, size);
+}
+
+static int on_version(llhttp_t *parser, const char *at, size_t size)
+{
+    struct exchange *exchange = exchange_of(parser);
+    (void)size;
+    if (exchange->has_version || place_of(parser, at) == exchange->line_place) {
+        exchange->has_version = true;
+        return 0;
+    }
+    return refuse_malformed(exchange, "the request line has more than one space in a row");
 }
 
 static int on_url_complete(llhttp_t *parser)
@@ -64,11 +99,22 @@ static int on_url_complete(llhttp_t *parser)
     return keep(exchange, "", 1);
 }
 
+/* Parsed, counted, forgotten. */
+static int see_trailer(struct exchange *exchange, size_t size)
+{
+    const struct net_limits *limits = &exchange->server->options.limits;
+    exchange->trailer_bytes += size + 2;
+    if (exchange->trailer_bytes <= limits->header_bytes) return 0;
+    exchange_fault(exchange, 431, "the request's trailers are larger than %zu bytes",
+                   limits->header_bytes);
+    return stop(exchange);
+}
+
 static int on_header_field(llhttp_t *parser, const char *at, size_t size)
 {
     struct exchange *exchange = exchange_of(parser);
     const struct net_limits *limits = &exchange->server->options.limits;
-    if (exchange->is_head_done) return 0; /* a trailer: parsed, counted, forgotten */
+    if (exchange->is_head_done) return see_trailer(exchange, size);
     if (!exchange->is_head_begun) {
         if (exchange->n_headers == limits->headers) {
             exchange_fault(exchange, 431, "the request has more than %zu headers", limits->headers);
@@ -95,14 +141,8 @@ static int on_header_field_complete(llhttp_t *parser)
 static int on_header_value(llhttp_t *parser, const char *at, size_t size)
 {
     struct exchange *exchange = exchange_of(parser);
-    if (exchange->is_head_done) return 0;
+    if (exchange->is_head_done) return see_trailer(exchange, size);
     return keep(exchange, at, size);
-}
-
-static int refuse_malformed(struct exchange *exchange, const char *why)
-{
-    exchange_fault(exchange, 400, "%s", why);
-    return stop(exchange);
 }
 
 static bool is_host(const char *host, size_t size)
@@ -186,13 +226,17 @@ static int on_header_value_complete(llhttp_t *parser)
     return result != 0 ? result : see_header(exchange, header);
 }
 
-static int on_version_complete(llhttp_t *parser)
+static int see_version(struct exchange *exchange, const llhttp_t *parser)
 {
-    struct exchange *exchange = exchange_of(parser);
     if (parser->http_major != 1 || parser->http_minor > 1)
         return refuse_malformed(exchange, "the request is not HTTP/1.0 or HTTP/1.1");
     exchange->is_old = parser->http_minor == 0;
     return 0;
+}
+
+static int on_version_complete(llhttp_t *parser)
+{
+    return see_version(exchange_of(parser), parser);
 }
 
 static bool method_of(const llhttp_t *parser, enum net_method *ret)
@@ -214,7 +258,8 @@ static bool method_of(const llhttp_t *parser, enum net_method *ret)
 static int on_headers_complete(llhttp_t *parser)
 {
     struct exchange *exchange = exchange_of(parser);
-    parser->upgrade = 0; /* an offer that we may decline */
+    parser->upgrade = 0;                                     /* an offer that we may decline */
+    if (see_version(exchange, parser) != 0) return HPE_USER; /* without one it is HTTP/0.9 */
     exchange->has_body = exchange->has_chunks || exchange->content_length > 0;
     exchange->is_keep_alive = llhttp_should_keep_alive(parser) != 0;
     if (!exchange->has_host && !exchange->is_old)
@@ -236,6 +281,7 @@ static int on_body(llhttp_t *parser, const char *at, size_t size)
     struct exchange *exchange = exchange_of(parser);
     const struct net_route *route = exchange->route;
     exchange->conn->window_bytes += size;
+    exchange->body_bytes += size;
     if (route->body == NET_BODY_STREAM) {
         stream_put(exchange->stream, at, size);
         return 0;
@@ -243,13 +289,11 @@ static int on_body(llhttp_t *parser, const char *at, size_t size)
     size_t limit = route->body == NET_BODY_NONE ? NET_DISCARD_BYTES
                    : route->body_max > 0        ? route->body_max
                                                 : exchange->server->options.limits.body_bytes;
-    size_t had = route->body == NET_BODY_NONE ? (size_t)exchange->discarded : exchange->body.size;
-    if (size > limit - had) {
+    if (exchange->body_bytes > limit) {
         exchange_fault(exchange, 413, "the body is larger than the %zu bytes that are taken here",
                        limit);
         return stop(exchange);
     }
-    exchange->discarded += size;
     if (route->body == NET_BODY_NONE) return 0;
     buffer_append(&exchange->body, at, size);
     if (!exchange->body.is_failed) return 0;
@@ -264,6 +308,12 @@ static int on_chunk_extension(llhttp_t *parser, const char *at, size_t size)
     return refuse_malformed(exchange_of(parser), "chunk extensions are not taken");
 }
 
+static int on_chunk_header(llhttp_t *parser)
+{
+    exchange_of(parser)->n_chunks++;
+    return 0;
+}
+
 static int on_message_complete(llhttp_t *parser)
 {
     struct exchange *exchange = exchange_of(parser);
@@ -275,7 +325,9 @@ static int on_message_complete(llhttp_t *parser)
 }
 
 const llhttp_settings_t parse_settings = {
+    .on_method = on_method,
     .on_url = on_url,
+    .on_version = on_version,
     .on_url_complete = on_url_complete,
     .on_version_complete = on_version_complete,
     .on_header_field = on_header_field,
@@ -285,5 +337,6 @@ const llhttp_settings_t parse_settings = {
     .on_headers_complete = on_headers_complete,
     .on_body = on_body,
     .on_chunk_extension_name = on_chunk_extension,
+    .on_chunk_header = on_chunk_header,
     .on_message_complete = on_message_complete,
 };

@@ -5,6 +5,8 @@
 
 #include <errno.h>
 
+#define CHUNK_FRAMING_BYTES 32 /* around a chunk: its size, two line ends */
+
 static ssize_t recv_bytes(struct conn *conn, size_t size)
 {
     char *into = conn->loop->input;
@@ -84,8 +86,26 @@ static bool begin_request(struct conn *conn)
     }
     exchange->conn = conn;
     conn->exchange = exchange;
-    conn->head_bytes = 0;
+    conn->fed_bytes = 0;
     return true;
+}
+
+/* A head that is nothing but blanks, chunk sizes of a thousand zeros: bytes that are not kept count, too. */
+static void check_overhead(struct conn *conn, struct exchange *exchange)
+{
+    uint64_t most = conn->loop->server->options.limits.header_bytes;
+    if (exchange->is_head_done && !exchange->has_chunks) return;
+    if (exchange->is_head_done) {
+        uint64_t framing = (exchange->n_chunks + 1) * CHUNK_FRAMING_BYTES + exchange->trailer_bytes;
+        if (conn->fed_bytes <= most + exchange->body_bytes + framing) return;
+        exchange_fault(exchange, 400, "the chunks of the body are badly framed");
+    } else {
+        if (conn->fed_bytes <= most) return;
+        exchange_fault(exchange, exchange->n_headers == 0 ? 414 : 431,
+                       "the request's head is larger than %zu bytes", (size_t)most);
+    }
+    exchange->is_stopped = true;
+    exchange->is_keep_alive = false;
 }
 
 static void feed(struct conn *conn, struct exchange *exchange)
@@ -105,14 +125,8 @@ static void feed(struct conn *conn, struct exchange *exchange)
     }
     view->data += taken;
     view->size -= taken;
-    const struct net_limits *limits = &conn->loop->server->options.limits;
-    if (exchange->is_head_done && !(exchange->has_chunks && !exchange->is_complete)) return;
-    conn->head_bytes += taken;
-    if (exchange->is_head_done || conn->head_bytes <= limits->header_bytes) return;
-    exchange_fault(exchange, exchange->n_headers == 0 ? 414 : 431,
-                   "the request's head is larger than %zu bytes", limits->header_bytes);
-    exchange->is_stopped = true;
-    exchange->is_keep_alive = false;
+    conn->fed_bytes += taken;
+    check_overhead(conn, exchange);
 }
 
 static void refuse_fault(struct exchange *exchange)
