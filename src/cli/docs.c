@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* docs.c - tidemill docs man|bash|zsh: the man page's options and the shells' completions, from the
- * options table. The build calls it; so they cannot fall behind. */
+/* docs.c - tidemill docs man|bash|zsh|config|config-man: the man page's options and the shells'
+ * completions from the options table, the schema of tidemill.yaml from the table of its keys. The build
+ * calls it; so they cannot fall behind. */
 #include "cli/cli.h"
+
+#include "server/server.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -150,12 +153,23 @@ static int print_zsh(void)
     return 0;
 }
 
+static int print_config(bool is_man)
+{
+    struct buffer out = {0};
+    server_config_docs(is_man, &out);
+    bool is_written = !out.is_failed && fwrite(out.data, 1, out.size, stdout) == out.size;
+    buffer_free(&out);
+    return is_written ? 0 : 3;
+}
+
 int cli_docs(int argc, char **argv)
 {
     const char *kind = argc == 2 ? argv[1] : "";
     if (strcmp(kind, "man") == 0) return print_man();
     if (strcmp(kind, "bash") == 0) return print_bash();
     if (strcmp(kind, "zsh") == 0) return print_zsh();
-    fputs("Usage: tidemill docs man|bash|zsh\n", stderr);
+    if (strcmp(kind, "config") == 0) return print_config(false);
+    if (strcmp(kind, "config-man") == 0) return print_config(true);
+    fputs("Usage: tidemill docs man|bash|zsh|config|config-man\n", stderr);
     return 2;
 }
