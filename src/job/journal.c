@@ -284,6 +284,20 @@ static bool read_plan(yyjson_val *frame, struct journal_plan *plan)
            read_digest(yyjson_get_str(yyjson_obj_get(frame, "first_chunk")), &plan->first_chunk);
 }
 
+/* A commit behind a `final` is that of a merge; until the merge has its own `final`, it may be made
+ * again, from this bill. */
+static bool read_final(yyjson_val *frame, bool is_published, struct journal_state *state)
+{
+    const struct journal_commit *commit = &state->commit;
+    state->final.is_set = true;
+    state->final.is_published = is_published;
+    state->final.output_bytes = number(frame, "output_bytes");
+    state->final.errors_bytes = number(frame, "errors_bytes");
+    state->final_bill = (struct journal_bill){
+        .tokens = commit->counts.tokens, .wall_s = commit->wall_s, .cpu_s = commit->cpu_s};
+    return true;
+}
+
 /* One frame into the state. False: it does not say what a frame of its type says. */
 static bool apply_frame(yyjson_val *frame, struct journal_state *state)
 {
@@ -297,14 +311,8 @@ static bool apply_frame(yyjson_val *frame, struct journal_state *state)
     if (strcmp(type, "plan") == 0) return read_plan(frame, &state->plan);
     if (strcmp(type, "attempt") == 0) return read_attempt(frame, state);
     if (strcmp(type, "commit") == 0) return read_commit(frame, state);
-    if (strcmp(type, "final") == 0 || strcmp(type, "published") == 0) {
-        state->final.is_set = true;
-        state->final.is_published = type[0] == 'p';
-        state->final.output_bytes = number(frame, "output_bytes");
-        state->final.errors_bytes = number(frame, "errors_bytes");
-        return true;
-    }
-    return false;
+    if (strcmp(type, "final") == 0) return read_final(frame, false, state);
+    return strcmp(type, "published") == 0 && read_final(frame, true, state);
 }
 
 /* The JSON of a line whose checksum holds; NULL otherwise. */

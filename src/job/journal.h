@@ -50,6 +50,12 @@ struct journal_commit {
     double wall_s, cpu_s; /* of all runs so far */
 };
 
+/* What all runs took together. */
+struct journal_bill {
+    struct token_usage tokens;
+    double wall_s, cpu_s;
+};
+
 struct journal_final {
     bool is_set;       /* output and errors are complete under their temporary names */
     bool is_published; /* ... and were renamed */
@@ -64,6 +70,7 @@ struct journal_state {
     struct journal_commit commit; /* all zero: nothing yet */
     bool has_commit;
     struct journal_final final;
+    struct journal_bill final_bill; /* at `final`: without a commit behind it */
     uint32_t starts_without_commit; /* runs that ended before they committed anything */
     uint64_t
         *deadly; /* records in which careful runs died, one entry a death; not committed since */

@@ -8,7 +8,8 @@
  *
  * The error sink names each record's place in the job (`index`), and the output holds the answers of
  * all other places in order: so the merge is one pass over both. A kill before `final` repeats the
- * merge; after it the next run finishes the renames. */
+ * merge; after it the next run finishes the renames. What the retry's job took is added to what the job had
+ * taken at its last `final`, so a merge that is repeated counts it once. */
 #include "job/job.h"
 
 #include "job/journal.h"
@@ -128,6 +129,24 @@ static tidemill_error *run_failed(struct retry *retry, const struct job_observer
     return error_context(error, "retrying %s", retry->spec->errors);
 }
 
+/* The job's totals with the retry in them. From the records, which stay, and from the bill at the last
+ * `final`: so that a merge that is made again counts the same. */
+static struct journal_commit merged_commit(const struct retry *retry, const struct job_summary *sub)
+{
+    const struct journal_bill *before = &retry->state.final_bill;
+    struct journal_commit commit = retry->state.commit;
+    uint64_t n_carried = retry->failed.n - retry->failed.n_lines;
+    commit.counts.failed = n_carried + sub->counts.failed;
+    commit.counts.ok = commit.counts.records - commit.counts.failed;
+    commit.counts.duplicates = MIN(commit.counts.duplicates, n_carried) + sub->counts.duplicates;
+    commit.counts.tokens.in = before->tokens.in + sub->counts.tokens.in;
+    commit.counts.tokens.cached = before->tokens.cached + sub->counts.tokens.cached;
+    commit.counts.tokens.out = before->tokens.out + sub->counts.tokens.out;
+    commit.wall_s = before->wall_s + sub->wall_s;
+    commit.cpu_s = before->cpu_s + sub->cpu_s;
+    return commit;
+}
+
 static tidemill_error *merge(struct retry *retry, const struct job_summary *sub)
 {
     struct merge_files files = {
@@ -142,17 +161,7 @@ static tidemill_error *merge(struct retry *retry, const struct job_summary *sub)
     struct journal_final final = {.is_set = true};
     struct journal *journal;
     TRY(merge_retried(&files, &retry->failed, &final));
-    struct journal_commit commit = retry->state.commit;
-    uint64_t n_carried = retry->failed.n - retry->failed.n_lines;
-    /* from the total, which stays: so that a merge that is made again counts the same */
-    commit.counts.failed = n_carried + sub->counts.failed;
-    commit.counts.ok = commit.counts.records - commit.counts.failed;
-    commit.counts.duplicates = MIN(commit.counts.duplicates, n_carried) + sub->counts.duplicates;
-    commit.counts.tokens.in += sub->counts.tokens.in;
-    commit.counts.tokens.cached += sub->counts.tokens.cached;
-    commit.counts.tokens.out += sub->counts.tokens.out;
-    commit.wall_s += sub->wall_s;
-    commit.cpu_s += sub->cpu_s;
+    struct journal_commit commit = merged_commit(retry, sub);
     TRY(journal_open(retry->io, retry->journal_path, &retry->state, NULL, &journal));
     tidemill_error *error = journal_append_commit(journal, &commit);
     if (error == NULL) error = journal_append_final(journal, &final);

@@ -367,11 +367,23 @@ static tidemill_error *publish_errors(const struct io *io, const char *partial, 
     return NULL;
 }
 
-/* Nobody resumes any more. That the name goes is made to last by the renames that follow. */
-static tidemill_error *remove_beside(const struct io *io, const char *path)
+/* What is of no use once `final` stands in the journal. A retry that was merged must not be found complete
+ * by the next one, which would merge, and count, it again. */
+static const char *const publish_removes[] = {".answers", ".upstream", ".retry.out",
+                                              ".retry.out.journal"};
+
+/* That the names go is made to last by the renames that follow. */
+static tidemill_error *remove_beside(const struct io *io, const char *output)
 {
-    if (io->unlink(io->context, path) == 0 || errno == ENOENT) return NULL;
-    return error_errno(ERROR_IO, errno, "cannot remove %s", path);
+    tidemill_error *error = NULL;
+    for (size_t i = 0; error == NULL && i < COUNT_OF(publish_removes); i++) {
+        char *path = path_with(output, publish_removes[i]);
+        if (path == NULL) return error_memory();
+        if (io->unlink(io->context, path) != 0 && errno != ENOENT)
+            error = error_errno(ERROR_IO, errno, "cannot remove %s", path);
+        free(path);
+    }
+    return error;
 }
 
 tidemill_error *sink_publish_again(const struct io *io, const struct job_spec *spec,
@@ -380,19 +392,12 @@ tidemill_error *sink_publish_again(const struct io *io, const struct job_spec *s
     struct journal_final published = *final;
     char *output = path_with(spec->output, ".partial");
     char *errors = path_with(spec->errors, ".partial");
-    char *answers = path_with(spec->output, ".answers");
-    char *upstream = path_with(spec->output, ".upstream"); /* of --via batch */
-    tidemill_error *error = output == NULL || errors == NULL || answers == NULL || upstream == NULL
-                                ? error_memory()
-                                : NULL;
-    if (error == NULL) error = remove_beside(io, answers);
-    if (error == NULL) error = remove_beside(io, upstream);
+    tidemill_error *error =
+        output == NULL || errors == NULL ? error_memory() : remove_beside(io, spec->output);
     if (error == NULL) error = publish_errors(io, errors, spec->errors, final->errors_bytes > 0);
     if (error == NULL && io_exists(io, output)) error = io_publish(io, output, spec->output);
     published.is_published = true;
     if (error == NULL) error = journal_append_final(journal, &published);
-    free(upstream);
-    free(answers);
     free(output);
     free(errors);
     return error;

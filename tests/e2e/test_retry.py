@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 
-from conftest import leftovers, read_jsonl, run, write_jsonl
+from conftest import commits, leftovers, read_jsonl, run, write_jsonl
 
 MODEL = ["-m", "echo:width=2"]
 
@@ -93,6 +93,25 @@ def test_a_merge_that_is_made_again_counts_the_same(tmp_path):
     result = run(*command, cwd=tmp_path, check=1)
     assert "3 records, 1 of them failed" in result.err
     assert not leftovers(tmp_path)
+
+
+def test_a_merge_that_is_made_again_bills_its_tokens_once(tmp_path):
+    """Killed between the merge's commit and its end: what the journal sums up was paid once."""
+    model = ["-m", "echo:json=1,usage=1"]  # a token a word
+    write_jsonl(tmp_path / "a.jsonl", [{"q": "a b c"}, "not json", "not json either", {"q": "d e"}])
+    command = ["run", *model, "-i", "a.jsonl", "-o", "b.jsonl"]
+    run(*command, cwd=tmp_path, check=1)
+    output, errors = tmp_path / "b.jsonl", tmp_path / "b.jsonl.errors.jsonl"
+    mend(errors, lambda e: dict(e, record={"q": "one two"}) if e["line"] == 2 else e)
+    journal = tmp_path / "b.jsonl.journal"
+    before = [(path, path.read_bytes()) for path in (output, errors)]
+    run(*command, "--retry-errors", cwd=tmp_path, check=1)
+    tokens = commits(journal)[-1]["tokens"]
+    for path, content in before:
+        path.write_bytes(content)
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-2]))
+    run(*command, "--retry-errors", cwd=tmp_path, check=1)
+    assert commits(journal)[-1]["tokens"] == tokens
 
 
 def test_force_with_a_mistake_keeps_the_checkpoint(tmp_path):
