@@ -381,8 +381,10 @@ static bool wait_for_hosts(struct hosts *hosts, int timeout_ms, int wake_fd)
         const struct slot *slot = &hosts->slots[i];
         bool is_live = slot->state == SLOT_LOADING || slot->state == SLOT_READY;
         int pidfd = slot->state != SLOT_NONE ? slot->process.pidfd : -1;
+        bool has_unsent = slot->state == SLOT_READY && slot->n_sent < slot->n_units;
         hosts->polled[count++] =
-            (struct pollfd){.fd = is_live ? slot->process.fd : -1, .events = POLLIN};
+            (struct pollfd){.fd = is_live ? slot->process.fd : -1,
+                            .events = (short)(has_unsent ? POLLIN | POLLOUT : POLLIN)};
         hosts->polled[count++] = (struct pollfd){.fd = pidfd, .events = POLLIN};
     }
     hosts->polled[count++] = (struct pollfd){.fd = wake_fd, .events = POLLIN};
@@ -391,9 +393,11 @@ static bool wait_for_hosts(struct hosts *hosts, int timeout_ms, int wake_fd)
     int64_t now_ns = clock_now_ns();
     for (size_t i = 0; i < hosts->n_slots; i++) {
         struct slot *slot = &hosts->slots[i];
-        bool has_message = hosts->polled[2 * i].revents != 0;
+        bool has_message = (hosts->polled[2 * i].revents & ~POLLOUT) != 0;
+        bool has_room = (hosts->polled[2 * i].revents & POLLOUT) != 0;
         bool is_over = hosts->polled[2 * i + 1].revents != 0;
         if (has_message || is_over) slot_receive(hosts, slot, now_ns);
+        if (has_room) slot_send(hosts, slot, now_ns);
         if (is_over && (slot->state == SLOT_LOADING || slot->state == SLOT_READY))
             slot_kill(hosts, slot, DEATH_OWN, NULL, now_ns);
     }

@@ -90,6 +90,7 @@ void slot_start(struct hosts *hosts, struct slot *slot, int64_t now_ns)
 {
     slot->state = SLOT_LOADING;
     slot->was_ready = false;
+    slot->n_sent = 0;
     slot->start_ns = now_ns;
     slot->deadline_ns = hosts->load_timeout_ms > 0 ? now_ns + hosts->load_timeout_ms * MS_NS : 0;
     slot->process = PROCESS_NONE;
@@ -118,14 +119,24 @@ void slot_give(struct hosts *hosts, struct slot *slot, struct unit *unit, int64_
     unit->begun_ns = 0;
     slot->units[slot->n_units++] = unit;
     if (slot->n_units == 1) begin_head(hosts, slot, now_ns);
-    size_t size =
-        offsetof(struct wire_work, inputs) + unit->work.n_inputs * sizeof unit->work.inputs[0];
-    int r = wire_send(slot->process.fd, &unit->work, size);
-    /* If the host is gone the end of the socket says so, and the unit goes to another. */
-    if (r != 0 && r != ECONNRESET)
-        slot_kill(hosts, slot, DEATH_NONSENSE,
-                  error_errno(ERROR_HOST_CRASHED, r, "cannot send work to the model process"),
-                  now_ns);
+    slot_send(hosts, slot, now_ns);
+}
+
+/* A socket holds one or two hundred of these: a host that is slow to read must not make the engine wait. */
+void slot_send(struct hosts *hosts, struct slot *slot, int64_t now_ns)
+{
+    while (slot->state == SLOT_READY && slot->n_sent < slot->n_units) {
+        const struct wire_work *work = &slot->units[slot->n_sent]->work;
+        size_t size = offsetof(struct wire_work, inputs) + work->n_inputs * sizeof work->inputs[0];
+        int r = wire_try_send(slot->process.fd, work, size);
+        if (r == EAGAIN) return; /* until poll finds room */
+        slot->n_sent++;
+        /* If the host is gone the end of the socket says so, and the unit goes to another. */
+        if (r != 0 && r != ECONNRESET)
+            slot_kill(hosts, slot, DEATH_NONSENSE,
+                      error_errno(ERROR_HOST_CRASHED, r, "cannot send work to the model process"),
+                      now_ns);
+    }
 }
 
 /* Messages from the host. Each returns an error when the message is not what it should be. */
@@ -188,6 +199,7 @@ static void finish_unit(struct hosts *hosts, struct slot *slot, size_t place, in
 {
     struct unit *unit = slot->units[place];
     slot->n_units--;
+    slot->n_sent--;
     memmove(slot->units + place, slot->units + place + 1,
             (slot->n_units - place) * sizeof(struct unit *));
     begin_head(hosts, slot, now_ns);
@@ -198,7 +210,7 @@ static void finish_unit(struct hosts *hosts, struct slot *slot, size_t place, in
 /* The place of the unit that a reply is for; n_units: none. */
 static size_t find_unit(const struct hosts *hosts, const struct slot *slot, uint64_t seq)
 {
-    size_t n = hosts_take_many(hosts) ? slot->n_units : MIN(slot->n_units, (size_t)1);
+    size_t n = hosts_take_many(hosts) ? slot->n_sent : MIN(slot->n_sent, (size_t)1);
     for (size_t i = 0; i < n; i++)
         if (slot->units[i]->work.seq == seq) return i;
     return slot->n_units;

@@ -8,9 +8,10 @@
  *                        `-----LOAD_FAILED, death, time over--^
  *
  * Most models have one unit running and one waiting in the socket, so that they never wait: units_max is
- * UNITS_OF_ONE. Others keep many in the model and finish them in any order. When a host dies with one
- * unit in the model, that one is blamed. With several, each is a suspect: it runs again, alone in a
- * host, and is blamed if that dies too; then the other suspects are cleared.
+ * UNITS_OF_ONE. Others keep many in the model and finish them in any order; what the socket has no room for
+ * waits in the slot until poll finds some. When a host dies with one unit in the model, that one is blamed.
+ * With several, each is a suspect: it runs again, alone in a host, and is blamed if that dies too; then the
+ * other suspects are cleared.
  *
  * Death is noticed by the end of the socket or by the pidfd, whichever comes first; answers that were
  * sent before it still count. Units leave a slot only once its process is gone (or held by the kernel
@@ -50,8 +51,8 @@ struct slot {
     struct process process;
     uint64_t outside_memory_bytes; /* of the model's own processes */
     struct shared_region board;
-    struct unit **units; /* room for units_max; in the order of giving */
-    size_t n_units;
+    struct unit **units;    /* room for units_max; in the order of giving */
+    size_t n_units, n_sent; /* the first n_sent are sent; the socket had no room for the others */
     enum death_cause cause;
     tidemill_error *reason; /* of DEATH_NONSENSE and DEATH_LOAD_FAILED */
 };
@@ -103,6 +104,8 @@ void slot_start(struct hosts *hosts, struct slot *slot, int64_t now_ns);
 bool hosts_take_many(const struct hosts *hosts);
 /* Gives a unit to a host that is READY and has room. */
 void slot_give(struct hosts *hosts, struct slot *slot, struct unit *unit, int64_t now_ns);
+/* Sends what the host was given, as far as its socket has room. Never waits. */
+void slot_send(struct hosts *hosts, struct slot *slot, int64_t now_ns);
 /* Takes what the host has sent. */
 void slot_receive(struct hosts *hosts, struct slot *slot, int64_t now_ns);
 void slot_check_deadline(struct hosts *hosts, struct slot *slot, int64_t now_ns);

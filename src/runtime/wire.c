@@ -16,6 +16,17 @@ union fd_control {
     struct cmsghdr alignment;
 };
 
+static int send_message(int fd, const struct msghdr *header, size_t size, int flags)
+{
+    ssize_t sent;
+    do {
+        sent = sendmsg(fd, header, MSG_NOSIGNAL | flags);
+    } while (sent < 0 && errno == EINTR);
+    if (sent >= 0) return (size_t)sent == size ? 0 : EMSGSIZE;
+    if (errno == EWOULDBLOCK) return EAGAIN;
+    return errno == EPIPE ? ECONNRESET : errno;
+}
+
 int wire_send_with_fds(int fd, const void *message, size_t size, const int *fds, size_t n_fds)
 {
     if (n_fds > FDS_MAX) return EINVAL;
@@ -31,17 +42,19 @@ int wire_send_with_fds(int fd, const void *message, size_t size, const int *fds,
         cmsg->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
         memcpy(CMSG_DATA(cmsg), fds, n_fds * sizeof(int));
     }
-    ssize_t sent;
-    do {
-        sent = sendmsg(fd, &header, MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    if (sent >= 0) return (size_t)sent == size ? 0 : EMSGSIZE;
-    return errno == EPIPE ? ECONNRESET : errno;
+    return send_message(fd, &header, size, 0);
 }
 
 int wire_send(int fd, const void *message, size_t size)
 {
     return wire_send_with_fds(fd, message, size, NULL, 0);
+}
+
+int wire_try_send(int fd, const void *message, size_t size)
+{
+    struct iovec part = {.iov_base = (void *)(uintptr_t)message, .iov_len = size};
+    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+    return send_message(fd, &header, size, MSG_DONTWAIT);
 }
 
 /* Takes the descriptors out of a message; those nobody asked for are closed. */

@@ -121,6 +121,8 @@ struct wire_value {
 
 /* Messages, whole: 0, or an errno value. ECONNRESET when the other side is gone. */
 int wire_send(int fd, const void *message, size_t size);
+/* The same without waiting: EAGAIN where the socket is full. */
+int wire_try_send(int fd, const void *message, size_t size);
 int wire_send_with_fds(int fd, const void *message, size_t size, const int *fds, size_t n_fds);
 /* *ret_size 0: the other side is gone. A message that is too long or has a wrong version: EPROTO.
  * `fds` (may be NULL when n_fds is 0) gets -1 where none came. */

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -302,6 +303,78 @@ static void a_killed_host_of_many_blames_nobody(void **state)
         assert_echo(&bench, &done);
     }
     struct runtime_stats stats;
+    runtime_get_stats(bench.runtime, &stats);
+    assert_int_equal(stats.restarts, 1);
+    bench_close(&bench);
+}
+
+/* Sockets to hosts hold the least that the kernel allows: a few messages. */
+static void shrink_sockets(void)
+{
+    int least = 1, type, n_shrunk = 0;
+    for (int fd = 3; fd < 256; fd++) {
+        socklen_t size = sizeof type;
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_SEQPACKET)
+            continue;
+        assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof least), 0);
+        n_shrunk++;
+    }
+    assert_true(n_shrunk > 0);
+}
+
+/* More units than a socket holds, to a host that reads none. Returns its process. */
+static pid_t submit_to_a_stopped_host(struct bench *bench)
+{
+    struct runtime_options options = make_options("echo:units=256", true);
+    pid_t host;
+    bench_open(bench, &options);
+    shrink_sockets();
+    assert_int_equal(find_hosts(getpid(), &host, 1), 1);
+    assert_int_equal(kill(host, SIGSTOP), 0);
+    pid_t rescuer = fork(); /* else this program would hang where it should fail */
+    if (rescuer == 0) {
+        sleep_ms(3000);
+        kill(host, SIGCONT);
+        _exit(0);
+    }
+    int64_t begin_ns = clock_now_ns();
+    for (uint64_t id = 0; id < 256; id++) submit(bench, id, 1);
+    assert_true(clock_now_ns() - begin_ns < INT64_C(2000000000));
+    assert_int_equal(runtime_capacity(bench->runtime), 0);
+    kill(rescuer, SIGKILL);
+    waitpid(rescuer, NULL, 0);
+    return host;
+}
+
+static void wait_for_all_of_256(struct bench *bench)
+{
+    bool is_answered[256] = {false};
+    for (size_t i = 0; i < COUNT_OF(is_answered); i++) {
+        struct runtime_done done = wait_one(bench);
+        assert_echo(bench, &done);
+        assert_false(is_answered[done.id]);
+        is_answered[done.id] = true;
+    }
+}
+
+static void a_host_that_does_not_read_blocks_nobody(void **state)
+{
+    (void)state;
+    struct bench bench;
+    pid_t host = submit_to_a_stopped_host(&bench);
+    kill(host, SIGCONT);
+    wait_for_all_of_256(&bench);
+    bench_close(&bench);
+}
+
+static void what_a_full_socket_kept_back_is_answered_by_the_next_host(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct runtime_stats stats;
+    pid_t host = submit_to_a_stopped_host(&bench);
+    kill(host, SIGKILL);
+    wait_for_all_of_256(&bench);
     runtime_get_stats(bench.runtime, &stats);
     assert_int_equal(stats.restarts, 1);
     bench_close(&bench);
@@ -683,6 +756,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(only_the_poison_is_blamed),
         cmocka_unit_test(among_many_only_the_poison_is_blamed),
         cmocka_unit_test(a_killed_host_of_many_blames_nobody),
+        cmocka_unit_test(a_host_that_does_not_read_blocks_nobody),
+        cmocka_unit_test(what_a_full_socket_kept_back_is_answered_by_the_next_host),
         cmocka_unit_test(output_that_does_not_fit),
         cmocka_unit_test(deaths_without_progress_end_it),
         cmocka_unit_test(models_that_do_not_load),
