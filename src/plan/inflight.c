@@ -22,9 +22,11 @@ void inflight_start(struct inflight *climb, uint32_t limit_max)
     *climb = (struct inflight){
         .limit = MIN(START, limit_max),
         .limit_max = limit_max,
+        .is_starting = true,
         .is_doubling = true,
         .hold = HOLD_FIRST,
         .started_s = -1,
+        .round_s = -1,
         .cut_s = -1,
     };
     climb->best_limit = climb->limit;
@@ -57,14 +59,18 @@ static void stay(struct inflight *climb)
     climb->hold = MIN(2 * climb->hold, HOLD_MAX);
 }
 
-static void judge(struct inflight *climb, double rate)
+static bool is_gain(const struct inflight *climb, double rate)
 {
     double step = (double)climb->limit / climb->best_limit - 1;
-    double gain = MAX(1 + GAIN_SHARE * step, GAIN_MIN);
+    return rate > climb->best_rate * MAX(1 + GAIN_SHARE * step, GAIN_MIN);
+}
+
+static void judge(struct inflight *climb, double rate)
+{
     if (climb->held > 0) {
         climb->best_rate = MAX(climb->best_rate * FORGET, rate);
         if (--climb->held == 0) grow(climb);
-    } else if (rate > climb->best_rate * gain) {
+    } else if (is_gain(climb, rate)) {
         climb->best_rate = rate;
         climb->best_limit = climb->limit;
         climb->stale = 0;
@@ -87,17 +93,79 @@ static bool regain(struct inflight *climb)
     return climb->limit < climb->regained;
 }
 
-void inflight_answer(struct inflight *climb, double now_s, double units, uint32_t n_under_way)
+static void begin_round(struct inflight *climb, double now_s)
 {
+    climb->round_s = now_s;
+    climb->round_time_s = climb->units = 0;
+    climb->answers = climb->unfilled = 0;
+}
+
+/* What follows measures the limit that was best from the beginning: one round may have misled. */
+static void end_start(struct inflight *climb)
+{
+    climb->is_starting = false;
+    climb->limit = climb->best_limit;
+    climb->best_rate = 0;
+    climb->started_s = -1;
+}
+
+/* So many requests, of that mean time each, are that rate (Little's law): it is known a round trip after
+ * the limit is, while a rate that is counted needs two. */
+static void judge_round(struct inflight *climb, double now_s)
+{
+    double rate = climb->units / MAX(climb->round_time_s, 1e-9) * climb->limit;
+    if (!is_gain(climb, rate)) {
+        end_start(climb);
+        return;
+    }
+    climb->best_rate = rate;
+    climb->best_limit = climb->limit;
+    grow(climb);
+    begin_round(climb, now_s);
+    if (climb->limit == climb->best_limit) end_start(climb); /* no more are allowed */
+}
+
+/* Short answers come first. All of the first round's requests begin together, so most are waited for; later
+ * on half of the limit is as many as the round has added. */
+static uint32_t round_size(const struct inflight *climb)
+{
+    uint32_t size = climb->best_rate > 0 ? climb->limit / 2 : climb->limit - climb->limit / 8;
+    return MAX(size, 1U);
+}
+
+/* An answer of the slow start. */
+static void count_in_round(struct inflight *climb, double now_s, double request_s, double units,
+                           bool is_filled)
+{
+    if (now_s - request_s < climb->round_s) return; /* under the limit before */
+    climb->units += units;
+    climb->round_time_s += request_s;
+    climb->answers++;
+    climb->unfilled += !is_filled;
+    if (climb->answers < round_size(climb)) return;
+    if (climb->unfilled * 4 < climb->answers)
+        judge_round(climb, now_s);
+    else
+        begin_round(climb, now_s);
+}
+
+void inflight_answer(struct inflight *climb, double now_s, double request_s, double units,
+                     uint32_t n_under_way)
+{
+    bool is_filled = n_under_way >= climb->limit - climb->limit / 4;
     climb->calm++;
+    if (climb->is_starting) {
+        count_in_round(climb, now_s, request_s, units, is_filled);
+        return;
+    }
     if (regain(climb)) return;
-    if (climb->started_s < 0) {
-        begin_interval(climb, now_s);
-        return; /* when it began is not known */
+    if (climb->started_s < 0) { /* when it began is not known */
+        if (n_under_way <= climb->limit) begin_interval(climb, now_s);
+        return; /* else those of a higher limit are still coming */
     }
     climb->units += units;
     climb->answers++;
-    climb->unfilled += n_under_way < climb->limit - climb->limit / 4;
+    climb->unfilled += !is_filled;
     double span_s = now_s - climb->started_s;
     if (climb->answers < MAX(2 * climb->limit, ANSWERS_MIN) || span_s < INTERVAL_MIN_S) return;
     /* Where there is too little work to fill the limit, a rate says nothing about it. */
@@ -117,7 +185,7 @@ void inflight_congested(struct inflight *climb, double now_s, double request_s)
     climb->calm = 0;
     climb->best_limit = climb->limit;
     climb->best_rate = 0;
-    climb->is_doubling = false;
+    climb->is_starting = climb->is_doubling = false;
     climb->stale = 0;
     climb->held = HOLD_MAX / 4;
     climb->started_s = -1;

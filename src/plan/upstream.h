@@ -8,12 +8,16 @@
 
 /* --- requests under way (inflight.c) ------------------------------------------------------------- */
 
-/* A climb on throughput: doubling while that pays, then by steps; back to the best when it does not;
- * half at once when the server says that it is too much, and soon back to the half of where a burst of
+/* First as TCP's slow start does (RFC 5681): twice as many each round trip, while the time of a request does not
+ * grow with them. Then a climb on throughput: doubling while that pays, then by steps; back to the best when it does
+ * not; half at once when the server says that it is too much, and soon back to the half of where a burst of
  * that began. Later it tries again, as servers change. */
 struct inflight {
     uint32_t limit; /* requests that may be under way now, >= 1 */
     uint32_t limit_max;
+    bool is_starting; /* a round trip at a time */
+    double round_s; /* since when so many may be under way: a round's requests begin behind that */
+    double round_time_s; /* of the round's answered requests, together */
     bool is_doubling;
     uint32_t stale, held; /* intervals without gain; intervals to stay where it is */
     uint32_t hold; /* for how many it stays next time: twice as many each time that gains nothing */
@@ -29,10 +33,11 @@ struct inflight {
 };
 
 void inflight_start(struct inflight *climb, uint32_t limit_max);
-/* An answer came, worth `units` (1, or its tokens), while `n_under_way` requests were, itself counted and
- * those that came together with it.
+/* An answer came, worth `units` (1, or its tokens), to a request that was under way for `request_s`, while
+ * `n_under_way` requests were, itself counted and those that came together with it.
  * `units` must be of one kind through a job. */
-void inflight_answer(struct inflight *climb, double now_s, double units, uint32_t n_under_way);
+void inflight_answer(struct inflight *climb, double now_s, double request_s, double units,
+                     uint32_t n_under_way);
 /* The server said that it is too much (429, 503), or a request took too long; `request_s` is how long
  * that request was under way: what was started before the last cut says nothing new. */
 void inflight_congested(struct inflight *climb, double now_s, double request_s);

@@ -313,8 +313,8 @@ static void take_answer(struct http *http, struct http_call *call, double now_s)
     } else {
         double tokens = tokens_of(&call->done.usage);
         http_upstream_answered(http, call->upstream, now_s);
-        inflight_answer(&http->climb, now_s, http->has_tokens ? tokens : call->n_rows,
-                        http->n_before);
+        inflight_answer(&http->climb, now_s, now_s - call->started_s,
+                        http->has_tokens ? tokens : call->n_rows, http->n_before);
         end(http, call, ERROR_OK);
     }
 }

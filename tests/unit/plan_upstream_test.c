@@ -30,7 +30,7 @@ static double drive(struct inflight *climb, const struct server *server, double 
         if (is_refused)
             inflight_congested(climb, *now_s, server->request_s);
         else
-            inflight_answer(climb, *now_s, 1, under_way);
+            inflight_answer(climb, *now_s, server->request_s * under_way / busy, 1, under_way);
         if (*now_s < half_s) continue;
         sum += climb->limit;
         n++;
@@ -139,7 +139,7 @@ static void too_little_work_says_nothing(void **state)
     (void)state;
     struct inflight climb;
     inflight_start(&climb, 128);
-    for (int i = 0; i < 10000; i++) inflight_answer(&climb, i * 0.01, 1, 2);
+    for (int i = 0; i < 10000; i++) inflight_answer(&climb, i * 0.01, 0.02, 1, 2);
     assert_int_equal(climb.limit, 16);
 }
 
