@@ -50,7 +50,7 @@ static tidemill_error *open_state(struct batch_runtime *runtime)
         batch->id = past->id != NULL ? strdup(past->id) : NULL;
         if (batch->after == NULL || (past->id != NULL && batch->id == NULL)) error = error_memory();
     }
-    return error;
+    return error == NULL ? batch_watch(runtime) : error;
 }
 
 static tidemill_error *open_requests(struct batch_runtime *runtime)

@@ -7,8 +7,15 @@
  *                                             FINDING   CANCELLING
  *
  * batch_run.c takes a batch from one stage to the next, batch_ask.c makes the stage's request, batch_trouble.c
- * knows what follows a refusal; batch_upload.c makes what is sent, batch_download.c reads what came. What a batch asks stands in the state file before it is created (batch_state.h), so that
- * a killed job finds it again: a batch of an earlier run is IDLE until the engine submits what it holds.
+ * knows what follows a refusal; batch_upload.c makes what is sent, batch_download.c reads what came. What a batch
+ * asks stands in the state file before it is created (batch_state.h), so that a killed job finds it again: a batch
+ * of an earlier run is IDLE until the engine submits what it holds.
+ *
+ * One that may have been created and is in no list is lost: its requests are asked for again, and a batch of
+ * its own, which holds nothing, looks for it from then on (batch_lost.c):
+ *
+ *     WATCHING <-> DOOMING
+ *
  *
  * A unit is in one place: free, in a batch, among those that have ended, or with the live runtime. */
 #ifndef TIDEMILL_RUNTIME_BATCH_H
@@ -61,6 +68,8 @@ enum batch_stage {
     BATCH_DOWNLOADING,
     BATCH_READING,
     BATCH_CLEANING, /* what the server need not keep any more */
+    BATCH_WATCHING, /* do those that were lost show up? */
+    BATCH_DOOMING,  /* one did: it is cancelled */
 };
 
 struct batch {
@@ -86,7 +95,9 @@ struct batch {
     struct batch_object object;
     bool is_cancelled;
     char *page; /* of a list, when there was one before */
-    int n_looks, n_pages;
+    int n_pages;
+    int64_t looking_since_ns; /* FINDING: since it was not there first; 0: it was not looked for */
+    size_t doomed;            /* DOOMING: which of those that are lost */
 
     /* the request under way, and when there may be another */
     struct transfer transfer;
@@ -149,6 +160,7 @@ tidemill_error *batch_unit_fail(struct batch_runtime *runtime, struct batch_unit
 tidemill_error *batch_collect(struct batch_runtime *runtime, struct batch_unit *unit);
 tidemill_error *batch_attach(struct batch *batch, struct batch_unit *unit);
 
+void batch_make_tag(const struct batch_runtime *runtime, char tag[BATCH_TAG_BYTES]);
 /* A new one, first in the list. */
 tidemill_error *batch_add(struct batch_runtime *runtime, struct batch **ret);
 
@@ -203,11 +215,21 @@ tidemill_error *batch_forget(struct batch_runtime *runtime, struct batch *batch)
 tidemill_error *batch_take_failure(struct batch_runtime *runtime, struct batch *batch);
 /* A 2xx that says nothing that we understand: as if the request had failed. */
 tidemill_error *batch_take_nonsense(struct batch_runtime *runtime, struct batch *batch);
-/* The server's list of batches does not have it. */
-tidemill_error *batch_take_absence(struct batch_runtime *runtime, struct batch *batch);
 /* A request failed for a reason that may pass; or that will not. */
 tidemill_error *batch_take_trouble(struct batch_runtime *runtime, struct batch *batch);
 tidemill_error *batch_take_refusal(struct batch_runtime *runtime, struct batch *batch);
+
+/* --- what was lost (batch_lost.c) ---------------------------------------------------------------------------- */
+
+/* The server's list of batches does not have it: looks again, for long enough, then gives it up. */
+tidemill_error *batch_take_absence(struct batch_runtime *runtime, struct batch *batch);
+/* No more looks: its requests are asked for again. */
+tidemill_error *batch_give_up(struct batch_runtime *runtime, struct batch *batch);
+/* From now on those that are lost are looked for. */
+tidemill_error *batch_watch(struct batch_runtime *runtime);
+bool batch_is_watch(const struct batch *batch);
+/* Its request ended. */
+tidemill_error *batch_take_watch(struct batch_runtime *runtime, struct batch *watch);
 
 /* --- what is sent (batch_upload.c) ------------------------------------------------------------------------ */
 

@@ -128,11 +128,13 @@ tidemill_error *batch_ask(struct batch_runtime *runtime, struct batch *batch)
                    NULL);
     case BATCH_UPLOADING: return ask_upload(runtime, batch);
     case BATCH_CREATING: return ask_create(runtime, batch);
-    case BATCH_FINDING: return ask_list(runtime, batch);
+    case BATCH_FINDING:
+    case BATCH_WATCHING: return ask_list(runtime, batch);
     case BATCH_POLLING:
         return ask(runtime, batch, "GET",
                    batch_api_url(&runtime->api, "%s/%s", batches_path(runtime), batch->id), NULL);
     case BATCH_CANCELLING:
+    case BATCH_DOOMING:
         return ask(runtime, batch, "POST",
                    batch_api_url(&runtime->api, "%s/%s/cancel", batches_path(runtime), batch->id),
                    NULL);
@@ -147,36 +149,59 @@ tidemill_error *batch_ask(struct batch_runtime *runtime, struct batch *batch)
 
 /* --- the end --------------------------------------------------------------------------------------------------- */
 
+/* What was lost is looked for once more, and cancelled if it is there. */
+static bool is_cleaning_stage(const struct batch *batch)
+{
+    return batch->stage == BATCH_CLEANING || batch->stage == BATCH_DOOMING ||
+           (batch->stage == BATCH_WATCHING && (batch->due_ns == 1 || batch->transfer.easy != NULL));
+}
+
 static bool is_cleaning(const struct batch_runtime *runtime)
 {
     for (const struct batch *batch = runtime->batches; batch != NULL; batch = batch->next)
-        if (batch->stage == BATCH_CLEANING) return true;
+        if (is_cleaning_stage(batch)) return true;
     return false;
+}
+
+static void ask_all_to_clean(struct batch_runtime *runtime)
+{
+    int64_t now_ns = clock_now_ns();
+    for (struct batch *batch = runtime->batches; batch != NULL; batch = batch->next)
+        if (is_cleaning_stage(batch) && batch->transfer.easy == NULL && now_ns >= batch->due_ns)
+            error_free(batch_ask(runtime, batch));
+}
+
+static void take_cleaned(struct batch_runtime *runtime)
+{
+    int n_left;
+    for (CURLMsg *message; (message = curl_multi_info_read(runtime->multi, &n_left)) != NULL;) {
+        void *owner = NULL;
+        CURLcode code = message->data.result;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&owner);
+        struct batch *batch = owner;
+        transfer_end(&batch->transfer, runtime->multi, code);
+        if (batch_is_watch(batch)) error_free(batch_take_watch(runtime, batch));
+    }
 }
 
 /* The job takes the state file away when its output is published. */
 void batch_clean_up(struct batch_runtime *runtime)
 {
-    int n_left, n_running;
+    int n_running;
     int64_t end_ns = clock_now_ns() + CLEAN_UP_NS;
     if (runtime->state.path != NULL && io_exists(runtime->io, runtime->state.path)) return;
+    batch_state_end_file(&runtime->state);
     for (struct batch *batch = runtime->batches; batch != NULL; batch = batch->next) {
+        if (batch->stage == BATCH_WATCHING) batch->due_ns = 1;
         if (batch->n_waiting > 0 || batch->object.status != BATCH_ENDED) continue;
         batch->is_all_cleaned = true;
         batch->stage = BATCH_CLEANING;
         batch->due_ns = 1;
     }
     while (is_cleaning(runtime) && clock_now_ns() < end_ns) {
-        for (struct batch *batch = runtime->batches; batch != NULL; batch = batch->next)
-            if (batch->stage == BATCH_CLEANING && batch->transfer.easy == NULL)
-                error_free(ask_delete(runtime, batch));
+        ask_all_to_clean(runtime);
         curl_multi_poll(runtime->multi, NULL, 0, 100, NULL);
         curl_multi_perform(runtime->multi, &n_running);
-        for (CURLMsg *message; (message = curl_multi_info_read(runtime->multi, &n_left)) != NULL;) {
-            void *owner = NULL;
-            CURLcode code = message->data.result;
-            curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&owner);
-            transfer_end(&((struct batch *)owner)->transfer, runtime->multi, code);
-        }
+        take_cleaned(runtime);
     }
 }

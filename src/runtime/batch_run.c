@@ -90,7 +90,7 @@ static tidemill_error *take_id(struct batch_runtime *runtime, struct batch *batc
 {
     free(batch->id);
     batch->id = id;
-    batch->failing_since_ns = 0;
+    batch->failing_since_ns = batch->looking_since_ns = 0;
     TRY(batch_state_note_id(&runtime->state, batch->tag, id));
     batch_enter(batch, BATCH_POLLING);
     return NULL;
@@ -217,6 +217,7 @@ tidemill_error *batch_answered(struct batch_runtime *runtime, struct batch *batc
 {
     struct transfer *transfer = &batch->transfer;
     transfer_end(transfer, runtime->multi, code);
+    if (batch_is_watch(batch)) return batch_take_watch(runtime, batch);
     if (transfer->write_errno != 0)
         return error_errno(ERROR_IO, transfer->write_errno, "cannot keep the results of batch %s",
                            batch_name(batch));

@@ -85,17 +85,65 @@ static bool read_batch(struct batch_state *state, yyjson_val *frame)
     return false;
 }
 
+static bool add_lost(struct batch_state *state, const char *tag, const char *server)
+{
+    struct batch_lost *grown = realloc(state->lost, (state->n_lost + 1) * sizeof *grown);
+    if (grown == NULL) return false;
+    state->lost = grown;
+    struct batch_lost *lost = &grown[state->n_lost];
+    lost->server = strdup(server);
+    if (lost->server == NULL) return false;
+    snprintf(lost->tag, sizeof lost->tag, "%s", tag);
+    state->n_lost++;
+    return true;
+}
+
+/* Not being lost is fine. */
+static void forget_lost(struct batch_state *state, const char *tag)
+{
+    for (size_t i = 0; i < state->n_lost; i++) {
+        if (strcmp(state->lost[i].tag, tag) != 0) continue;
+        free(state->lost[i].server);
+        state->lost[i] = state->lost[--state->n_lost];
+        return;
+    }
+}
+
+static bool read_lost(struct batch_state *state, yyjson_val *frame, struct batch_past *past)
+{
+    yyjson_val *again = yyjson_obj_get(frame, "again");
+    const char *tag = yyjson_get_str(again);
+    if (!add_lost(state, past->tag, past->server)) return false;
+    if (again == NULL) {
+        past->is_gone = true;
+        return true;
+    }
+    if (tag == NULL || strlen(tag) >= BATCH_TAG_BYTES) return false;
+    snprintf(past->tag, sizeof past->tag, "%s", tag);
+    return true;
+}
+
+static bool read_found(struct batch_state *state, yyjson_val *frame)
+{
+    const char *tag = yyjson_get_str(yyjson_obj_get(frame, "tag"));
+    if (tag == NULL) return false;
+    forget_lost(state, tag);
+    return true;
+}
+
 static bool read_frame(struct batch_state *state, yyjson_val *frame)
 {
     const char *type = yyjson_get_str(yyjson_obj_get(frame, "type"));
     if (type == NULL) return false;
     if (strcmp(type, "batch") == 0) return read_batch(state, frame);
+    if (strcmp(type, "found") == 0) return read_found(state, frame);
     struct batch_past *past = find_past(state, yyjson_get_str(yyjson_obj_get(frame, "tag")));
     if (past == NULL) return false;
     if (strcmp(type, "gone") == 0) {
         past->is_gone = true;
         return true;
     }
+    if (strcmp(type, "lost") == 0) return read_lost(state, frame, past);
     const char *id = yyjson_get_str(yyjson_obj_get(frame, "id"));
     if (strcmp(type, "id") != 0 || id == NULL) return false;
     free(past->id);
@@ -164,12 +212,21 @@ tidemill_error *batch_state_open(const struct io *io, const char *path, struct b
     return ret->path == NULL ? error_memory() : read_past(ret);
 }
 
-void batch_state_close(struct batch_state *state)
+void batch_state_end_file(struct batch_state *state)
 {
     if (state->path != NULL) io_close(state->io, state->fd);
-    for (size_t i = 0; i < state->n_past; i++) free_past(&state->past[i]);
-    free(state->past);
     free(state->path);
+    state->path = NULL;
+    state->fd = -1;
+}
+
+void batch_state_close(struct batch_state *state)
+{
+    batch_state_end_file(state);
+    for (size_t i = 0; i < state->n_past; i++) free_past(&state->past[i]);
+    for (size_t i = 0; i < state->n_lost; i++) free(state->lost[i].server);
+    free(state->past);
+    free(state->lost);
     *state = (struct batch_state){.fd = -1};
 }
 
@@ -236,13 +293,14 @@ tidemill_error *batch_state_note(struct batch_state *state, const char *tag, con
     return error;
 }
 
+/* `name` and `value` are one more thing that it says; NULL: there is none. */
 static tidemill_error *note_fact(struct batch_state *state, const char *type, const char *tag,
-                                 const char *id)
+                                 const char *name, const char *value)
 {
     if (state->path == NULL) return NULL;
     struct buffer json = {0};
     buffer_printf(&json, "{\"type\":\"%s\",\"tag\":\"%s\"", type, tag);
-    if (id != NULL) put_string(&json, "id", id);
+    if (value != NULL) put_string(&json, name, value);
     buffer_byte(&json, '}');
     tidemill_error *error = append(state, &json);
     buffer_free(&json);
@@ -251,12 +309,26 @@ static tidemill_error *note_fact(struct batch_state *state, const char *type, co
 
 tidemill_error *batch_state_note_id(struct batch_state *state, const char *tag, const char *id)
 {
-    return note_fact(state, "id", tag, id);
+    return note_fact(state, "id", tag, "id", id);
 }
 
 tidemill_error *batch_state_note_gone(struct batch_state *state, const char *tag)
 {
-    return note_fact(state, "gone", tag, NULL);
+    return note_fact(state, "gone", tag, NULL, NULL);
+}
+
+tidemill_error *batch_state_note_lost(struct batch_state *state, const char *tag,
+                                      const char *server, const char *again)
+{
+    TRY(note_fact(state, "lost", tag, "again", again));
+    return add_lost(state, tag, server) ? NULL : error_memory();
+}
+
+tidemill_error *batch_state_note_found(struct batch_state *state, const char *tag)
+{
+    TRY(note_fact(state, "found", tag, NULL, NULL));
+    forget_lost(state, tag);
+    return NULL;
 }
 
 /* --- looking up --------------------------------------------------------------------------------------------- */

@@ -9,6 +9,9 @@
  *                                          before the batch is created: what will be in it
  *     {"type":"id","tag":T,"id":ID}        it was created
  *     {"type":"gone","tag":T}              nothing is to be had from it
+ *     {"type":"lost","tag":T}              it was looked for and is not there; it may still show up
+ *     {"type":"lost","tag":T,"again":U}    the same; from now on another one, U, stands for what it asks
+ *     {"type":"found","tag":T}             one that was lost did show up, and was dealt with
  *
  * A torn line at the end is cut off: what it would have said had not happened yet. One writer: the job's
  * lock sees to that. */
@@ -38,12 +41,20 @@ struct batch_past {
     size_t n_keys;
 };
 
+/* One that may have been created, was not found, and was asked for again. */
+struct batch_lost {
+    char tag[BATCH_TAG_BYTES];
+    char *server;
+};
+
 struct batch_state {
     const struct io *io;
     char *path; /* NULL: nothing is kept */
     int fd;
     struct batch_past *past; /* oldest first */
     size_t n_past;
+    struct batch_lost *lost; /* also those of this run, and where nothing is kept */
+    size_t n_lost;
 };
 
 /* Reads what is there. `path` NULL: a state that keeps nothing. A missing file is an empty one; it is opened,
@@ -56,6 +67,13 @@ tidemill_error *batch_state_note(struct batch_state *state, const char *tag, con
                                  size_t n_keys);
 tidemill_error *batch_state_note_id(struct batch_state *state, const char *tag, const char *id);
 tidemill_error *batch_state_note_gone(struct batch_state *state, const char *tag);
+/* `again`: the tag of what takes its place, or NULL. */
+tidemill_error *batch_state_note_lost(struct batch_state *state, const char *tag,
+                                      const char *server, const char *again);
+tidemill_error *batch_state_note_found(struct batch_state *state, const char *tag);
+
+/* The job has taken the file away: nothing is kept from now on. */
+void batch_state_end_file(struct batch_state *state);
 
 /* Whether the batch asked just this. */
 bool batch_past_has(const struct batch_past *past, const struct batch_unit_key *key);

@@ -7,7 +7,6 @@
 
 #define MS_NS INT64_C(1000000)
 #define MISSING_MAX 5 /* times that a batch is not there before it is gone: a copy may lag behind */
-#define LOOKS_MAX 3   /* for a batch that may have been created: lists may lag behind */
 
 /* --- ends that are none ------------------------------------------------------------------------------------ */
 
@@ -88,23 +87,6 @@ tidemill_error *batch_take_failure(struct batch_runtime *runtime, struct batch *
     return batch_dissolve(runtime, batch, message);
 }
 
-/* It is in no list: it was not created. One of this run is created then; what one of an earlier run was
- * to ask goes into another. */
-tidemill_error *batch_take_absence(struct batch_runtime *runtime, struct batch *batch)
-{
-    if (++batch->n_looks < LOOKS_MAX) {
-        batch_pause(batch);
-        return NULL;
-    }
-    batch->n_looks = 0;
-    if (batch->past == NULL) {
-        batch_enter(batch, BATCH_CREATING);
-        return NULL;
-    }
-    TRY(batch_forget(runtime, batch));
-    return batch_dissolve(runtime, batch, NULL);
-}
-
 /* --- answers that are none ----------------------------------------------------------------------------------- */
 
 tidemill_error *batch_take_trouble(struct batch_runtime *runtime, struct batch *batch)
@@ -148,8 +130,7 @@ tidemill_error *batch_take_refusal(struct batch_runtime *runtime, struct batch *
         return refuse_whole(runtime, batch, message);
     case BATCH_FINDING:
         log_event(LOG_WARNING, "the server does not list its batches: %s", message);
-        batch->n_looks = LOOKS_MAX;
-        return batch_take_absence(runtime, batch);
+        return batch_give_up(runtime, batch);
     case BATCH_DOWNLOADING:
         log_event(LOG_WARNING, "batch %s: a part of its results is gone: %s", batch_name(batch),
                   message);

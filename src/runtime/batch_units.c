@@ -72,7 +72,7 @@ tidemill_error *batch_attach(struct batch *batch, struct batch_unit *unit)
     return NULL;
 }
 
-static void make_tag(const struct batch_runtime *runtime, char tag[BATCH_TAG_BYTES])
+void batch_make_tag(const struct batch_runtime *runtime, char tag[BATCH_TAG_BYTES])
 {
     /* only has to differ from all others at that server: nobody gains by guessing it */
     uint64_t parts[4] = {(uint64_t)clock_now_ns(), (uint64_t)getpid(), (uint64_t)(uintptr_t)tag,
@@ -110,6 +110,6 @@ tidemill_error *batch_collect(struct batch_runtime *runtime, struct batch_unit *
     TRY(batch_add(runtime, &batch));
     batch->stage = BATCH_COLLECTING;
     batch->url = unit->url;
-    make_tag(runtime, batch->tag);
+    batch_make_tag(runtime, batch->tag);
     return batch_attach(batch, unit);
 }

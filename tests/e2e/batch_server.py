@@ -23,6 +23,8 @@ Faults, each a value in `faults`; those that happen a number of times count down
     poll_500=N            N polls are answered 500
     upload_reset=N        N uploads are cut half-way
     create_lost=N         N batches are created, and the answer is lost
+    hide_lost_s=S         ... and stand in no list for S seconds
+    hide_lost=1           ... and stand in no list before results were fetched
     create_500=N          N creations are answered 500 and do nothing
     truncate=N            N downloads end too early, and say that they are whole
     download_slow=S       seconds before each download's second half
@@ -69,6 +71,7 @@ class BatchServer:
         self.deleted, self.log, self.keys = [], [], set()
         self.tries = Counter()
         self.next_id = 0
+        self.has_downloaded = False
         handler = type("Handler", (Handler,), {"world": self})
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.http.daemon_threads = True
@@ -107,8 +110,20 @@ class BatchServer:
             name = self.new_id("batch_" if dialect == "openai" else "msgbatch_")
             self.batches[name] = {"dialect": dialect, "requests": requests, "metadata": metadata,
                                   "file": file, "status": "in_progress", "polls": 0, "out": None,
-                                  "err": None, "errors": None, "done": 0}
+                                  "err": None, "errors": None, "done": 0, "is_hidden": None}
             return name
+
+    def hide(self, name):
+        """Creates as some do: it is made, and for a while no list has it."""
+        end = time.monotonic() + self.faults.get("hide_lost_s", 0)
+        is_late = self.faults.get("hide_lost", 0)
+        self.batches[name]["is_hidden"] = lambda: (
+            time.monotonic() < end or (is_late and not self.has_downloaded))
+
+    def listed(self, dialect):
+        """Newest first."""
+        return [n for n, b in reversed(self.batches.items())
+                if b["dialect"] == dialect and not (b["is_hidden"] and b["is_hidden"]())]
 
     def advance(self, name):
         """One poll further."""
@@ -287,8 +302,10 @@ class Handler(BaseHTTPRequestHandler):
         if path.endswith("/cancel"):
             name = path.split("/")[-2]
             with world.lock:
-                if world.batches[name]["status"] == "in_progress":
-                    world.batches[name]["status"] = "cancelling"
+                status = world.batches[name]["status"]
+                if status not in ("in_progress", "cancelling"):
+                    return self.error(400, f"it is {status}")
+                world.batches[name]["status"] = "cancelling"
             return self.reply(200, world.object(name))
         if path in ("/v1/chat/completions", "/v1/messages"):
             request = json.loads(body)
@@ -315,6 +332,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.error(400, "too many requests in a batch")
         name = world.create(dialect, requests, metadata, file)
         if world.take("create_lost"):
+            world.hide(name)
             return self.drop()
         return self.reply(200, world.object(name))
 
@@ -325,9 +343,8 @@ class Handler(BaseHTTPRequestHandler):
         if path in ("/v1/batches", "/v1/messages/batches"):
             dialect = "openai" if path == "/v1/batches" else "anthropic"
             with world.lock:
-                names = [n for n, b in reversed(world.batches.items()) if b["dialect"] == dialect]
-                return self.reply(200, {"object": "list", "data": [world.object(n) for n in names],
-                                        "has_more": False})
+                return self.reply(200, {"object": "list", "has_more": False,
+                                        "data": [world.object(n) for n in world.listed(dialect)]})
         if path.endswith("/results"):
             return self.download(world.batches[path.split("/")[-2]]["out"])
         if path.endswith("/content"):
@@ -353,6 +370,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         half = len(data) // 2
+        world.has_downloaded = True
         self.wfile.write(data[:half])
         if "download_slow" in world.faults:
             self.wfile.flush()

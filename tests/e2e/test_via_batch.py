@@ -26,8 +26,10 @@ def server():
 
 def command(server, folder, *more, dialect="openai"):
     url = server.url if dialect == "openai" else server.anthropic_url
-    return ["run", "-m", url, "--via", "batch", "-i", folder / "in.jsonl", "-o",
-            folder / "out.jsonl", *more]
+    # what may have been created is looked for for a quarter of --patience
+    patience = [] if "--patience" in more else ["--patience", "8s"]
+    return ["run", "-m", url, "--via", "batch", "-i", folder / "in.jsonl", *patience, *more, "-o",
+            folder / "out.jsonl"]
 
 
 def check_all(server, folder, n, dialect="openai", but=()):
@@ -348,6 +350,84 @@ def test_created_but_never_told(server, tmp_path, dialect):
     result = run(*command(server, tmp_path, dialect=dialect), check=0)
     check_all(server, tmp_path, 500, dialect)
     assert len(server.batches) == 1 and "was created already" in result.err
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+def test_a_list_that_lags_is_waited_for(server, tmp_path, dialect):
+    records(tmp_path, 300)
+    server.faults.update(create_lost=1, hide_lost_s=1)
+    result = run(*command(server, tmp_path, dialect=dialect), check=0)
+    check_all(server, tmp_path, 300, dialect)
+    assert len(server.batches) == 1 and "was created already" in result.err
+
+
+def end_of(process):
+    """Exit status and what it said."""
+    _, err = process.communicate(timeout=30)
+    return process.returncode, err.decode()
+
+
+def first_status(server):
+    return next(iter(server.batches.values()))["status"]
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_batch_that_shows_up_after_it_was_made_again_is_cancelled(server, tmp_path, is_killed):
+    """Here by the run that gave it up, there by the one after a kill."""
+    records(tmp_path, 300)
+    server.faults.update(create_lost=1, hide_lost_s=2, hold=1)
+    process = start(*command(server, tmp_path, "--patience", "4s"))
+    wait_for(lambda: len(server.batches) == 2 and server.seen("GET", "/v1/batches/"))
+    if is_killed:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+        process = start(*command(server, tmp_path))
+    wait_for(lambda: first_status(server) == "cancelling")
+    server.faults.clear()
+    status, err = end_of(process)
+    assert status == 0
+    assert "was created after all" in err and "it is cancelled" in err
+    check_all(server, tmp_path, 300)
+    assert len(server.batches) == 2 and len(server.files) == 0
+
+
+def test_what_an_earlier_run_did_not_find_is_cancelled_when_it_shows_up(server, tmp_path):
+    """The run that created it was killed before it could look."""
+    records(tmp_path, 300)
+    server.faults.update(create_lost=1, hide_lost_s=4, hold=1)
+    process = start(*command(server, tmp_path))
+    wait_for(lambda: server.batches)
+    process.kill()
+    process.wait()
+    process.stderr.close()
+    process = start(*command(server, tmp_path, "--patience", "4s"))
+    wait_for(lambda: first_status(server) == "cancelling")
+    server.faults.clear()
+    status, err = end_of(process)
+    assert status == 0 and "it is cancelled" in err
+    check_all(server, tmp_path, 300)
+    assert len(server.batches) == 2
+
+
+def test_a_last_look_when_the_job_is_done(server, tmp_path):
+    records(tmp_path, 50)
+    server.faults.update(create_lost=1, hide_lost=1)
+    result = run(*command(server, tmp_path, "--patience", "2s"), check=0)
+    assert "it is cancelled" in result.err and first_status(server) == "cancelling"
+    check_all(server, tmp_path, 50)
+
+
+def test_what_shows_up_too_late_is_told(server, tmp_path):
+    """It was done before it was seen: nothing can be saved, but the bill must not be a riddle."""
+    records(tmp_path, 50)
+    server.faults.update(create_lost=1, hide_lost=1)
+    process = start(*command(server, tmp_path, "--patience", "2s"))
+    wait_for(lambda: server.batches)
+    server.run_what_is_left()
+    status, err = end_of(process)
+    assert status == 0 and "it is completed" in err and "paid for twice" in err
+    assert not [p for p in tmp_path.iterdir() if "upstream" in p.name]
 
 
 def test_a_batch_that_went_away_is_asked_again(server, tmp_path):

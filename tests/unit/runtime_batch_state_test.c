@@ -54,6 +54,45 @@ static void what_was_noted_is_there(void **unused)
     simdisk_free(disk);
 }
 
+static void expect_lost(const struct batch_state *state, const char *tag)
+{
+    assert_int_equal(state->n_lost, 1);
+    expect_text(state->lost[0].tag, tag, "lost");
+    expect_text(state->lost[0].server, "https://host/v1", "its server");
+}
+
+/* What may still show up is looked for by later runs too; what took its place stands for its requests. */
+static void what_was_lost_is_looked_for_until_it_is_found(void **unused)
+{
+    (void)unused;
+    struct simdisk *disk = simdisk_new();
+    const struct io *io = simdisk_io(disk);
+    struct batch_state state;
+    open_state(io, &state);
+    note_a(&state);
+    expect_fine(batch_state_note_lost(&state, TAG_A, "https://host/v1", TAG_B), "lost");
+    expect_lost(&state, TAG_A);
+    batch_state_close(&state);
+    simdisk_crash(disk, 1);
+
+    open_state(io, &state);
+    expect_lost(&state, TAG_A);
+    assert_int_equal(state.n_past, 1);
+    expect_text(state.past[0].tag, TAG_B, "what took its place");
+    assert_false(state.past[0].is_gone);
+    expect_fine(batch_state_note_found(&state, TAG_A), "found");
+    expect_fine(batch_state_note_lost(&state, TAG_B, "https://host/v1", NULL), "lost again");
+    expect_lost(&state, TAG_B);
+    batch_state_close(&state);
+    simdisk_crash(disk, 2);
+
+    open_state(io, &state);
+    expect_lost(&state, TAG_B);
+    assert_true(state.past[0].is_gone);
+    batch_state_close(&state);
+    simdisk_free(disk);
+}
+
 static void units_are_found_by_all_they_ask(void **unused)
 {
     (void)unused;
@@ -172,6 +211,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_noted_is_there),
+        cmocka_unit_test(what_was_lost_is_looked_for_until_it_is_found),
         cmocka_unit_test(units_are_found_by_all_they_ask),
         cmocka_unit_test(a_torn_line_is_cut_off),
         cmocka_unit_test(a_changed_line_is_told),
