@@ -216,6 +216,7 @@ static tidemill_error *poll_runtime(struct engine *engine)
         else
             free(done[i].values);
     }
+    if (error == NULL) error = sink_note_paid(engine->config.sink);
     job_stop_drain(engine->config.stop);
     return error;
 }

@@ -23,6 +23,7 @@ struct job_counts {
     uint64_t reused;           /* took over what came of an earlier record with the same input */
     uint64_t cached;           /* took over an answer of another job */
     struct token_usage tokens; /* that calls of the model took, as it or its server counts them */
+    struct token_usage lost;   /* of these: answered after a checkpoint and before a kill */
 };
 
 /* What a run knows of itself at a moment. Rates and times are of this run alone. */
@@ -44,6 +45,7 @@ struct job_cost {
     double price_usd_cached; /* of those in that came from a prefix cache */
     double machine_usd, tokens_usd;
     double usd, usd_per_million; /* both together; for a million records */
+    double lost_usd;             /* of tokens_usd: for answers that a kill took */
     double saved_usd; /* what answers that did not run would have cost in tokens, about */
 };
 

@@ -26,14 +26,20 @@ static double saved_usd(const struct job_counts *counts, double tokens_usd)
     return n_paid == 0 ? 0 : tokens_usd / (double)n_paid * (double)n_saved;
 }
 
+static double tokens_usd(const struct job_cost *prices, const struct token_usage *tokens)
+{
+    uint64_t cached = MIN(tokens->cached, tokens->in);
+    return cost_tokens_usd(tokens->in - cached, tokens->out, prices->price_usd_in,
+                           prices->price_usd_out) +
+           cost_tokens_usd(cached, 0, prices->price_usd_cached, 0);
+}
+
 void job_cost_fill(struct job_cost *cost, double wall_s, const struct job_counts *counts)
 {
     cost->machine_usd = cost_machine_usd(wall_s, cost->price_usd_hour);
-    uint64_t cached = MIN(counts->tokens.cached, counts->tokens.in);
-    cost->tokens_usd = cost_tokens_usd(counts->tokens.in - cached, counts->tokens.out,
-                                       cost->price_usd_in, cost->price_usd_out) +
-                       cost_tokens_usd(cached, 0, cost->price_usd_cached, 0);
+    cost->tokens_usd = tokens_usd(cost, &counts->tokens);
     cost->usd = cost->machine_usd + cost->tokens_usd;
     cost->usd_per_million = cost_per_million_usd(cost->usd, counts->records);
-    cost->saved_usd = saved_usd(counts, cost->tokens_usd);
+    cost->lost_usd = tokens_usd(cost, &counts->lost);
+    cost->saved_usd = saved_usd(counts, cost->tokens_usd - cost->lost_usd);
 }

@@ -10,8 +10,10 @@
  *     {"type":"plan","batch":256,"tokens":[0,..],"call_tokens":0,"padded":false,"measured":true,
  *      "dedup":false,"first_chunk":"<digest>","decoder":"x=x\nid=id"}
  *     {"type":"attempt","record":17}                        not synced; only in careful mode
+ *     {"type":"paid","tokens":[in,cached,out]}              not synced; what a commit would say now
  *     {"type":"commit","ok":..,"failed":..,"duplicates":..,"reused":..,"cached":..,
  *      "tokens":[in,cached,out],                             absent in older journals: none
+ *      "lost":[in,cached,out],                               of these; absent where none was
  *      "chunk":[file,offset,line,index],"done_in_chunk":..,
  *      "output":[file_bytes,plain_bytes,"tail in base64"],"errors":[..],"wall_s":..,"cpu_s":..}
  *     {"type":"final","output_bytes":..,"errors_bytes":..}  everything is complete and synced
@@ -21,9 +23,13 @@
  * the last commit alone, and renamed over the old one; so it stays small however long a job runs.
  *
  * One writer (the lock file sees to that). A frame is written with one write and synced before
- * anything relies on it. Reading stops at the first bad line: when it is the last one, or only
- * attempts follow, it is a torn write and is cut off; when a synced frame follows, the file was
- * damaged and the job stops. Data is synced before the commit that speaks of it. */
+ * anything relies on it. Reading stops at the first bad line: when it is the last one, or only frames that
+ * are not synced follow, it is a torn write and is cut off; when a synced frame follows, the file was
+ * damaged and the job stops. Data is synced before the commit that speaks of it.
+ *
+ * Answers that no commit holds are asked for again after a kill, and were paid for all the same: their
+ * tokens are noted as they come. That survives a kill of the process without a sync, and costs none; power
+ * loss may take it. */
 #include "job/journal.h"
 
 #include "format/encode.h"
@@ -180,18 +186,24 @@ static void forget_attempts_before(struct journal_state *state, uint64_t index)
     if (state->attempt < index) state->has_attempt = false;
 }
 
+static struct token_usage read_tokens(yyjson_val *frame, const char *key)
+{
+    yyjson_val *tokens = yyjson_obj_get(frame, key);
+    return (struct token_usage){
+        .in = element(tokens, 0), .cached = element(tokens, 1), .out = element(tokens, 2)};
+}
+
 static bool read_commit(yyjson_val *frame, struct journal_state *state)
 {
     struct journal_commit *commit = &state->commit;
     yyjson_val *chunk = yyjson_obj_get(frame, "chunk");
-    yyjson_val *tokens = yyjson_obj_get(frame, "tokens");
     commit->counts.ok = number(frame, "ok");
     commit->counts.failed = number(frame, "failed");
     commit->counts.duplicates = number(frame, "duplicates");
     commit->counts.reused = number(frame, "reused");
     commit->counts.cached = number(frame, "cached");
-    commit->counts.tokens = (struct token_usage){
-        .in = element(tokens, 0), .cached = element(tokens, 1), .out = element(tokens, 2)};
+    commit->counts.tokens = state->paid = read_tokens(frame, "tokens");
+    commit->counts.lost = read_tokens(frame, "lost");
     commit->counts.records = commit->counts.ok + commit->counts.failed;
     commit->chunk = (struct source_position){
         .file = (uint32_t)element(chunk, 0),
@@ -210,9 +222,26 @@ static bool read_commit(yyjson_val *frame, struct journal_state *state)
            read_spool(yyjson_obj_get(frame, "errors"), &commit->errors);
 }
 
+/* What was paid for after the last commit is on the bill of the runs to come. */
+static void take_lost(uint64_t *total, uint64_t *lost, uint64_t paid)
+{
+    if (paid <= *total) return;
+    *lost += paid - *total;
+    *total = paid;
+}
+
+static void bill_lost(struct journal_state *state)
+{
+    struct job_counts *counts = &state->commit.counts;
+    take_lost(&counts->tokens.in, &counts->lost.in, state->paid.in);
+    take_lost(&counts->tokens.cached, &counts->lost.cached, state->paid.cached);
+    take_lost(&counts->tokens.out, &counts->lost.out, state->paid.out);
+}
+
 /* The run that this ends died in its last attempt; the ones before it had ended well. */
 static bool end_of_run(struct journal_state *state)
 {
+    bill_lost(state);
     if (!state->has_attempt) return true;
     uint64_t *deadly = realloc(state->deadly, (state->n_deadly + 1) * sizeof *deadly);
     if (deadly == NULL) return false;
@@ -293,8 +322,10 @@ static bool read_final(yyjson_val *frame, bool is_published, struct journal_stat
     state->final.is_published = is_published;
     state->final.output_bytes = number(frame, "output_bytes");
     state->final.errors_bytes = number(frame, "errors_bytes");
-    state->final_bill = (struct journal_bill){
-        .tokens = commit->counts.tokens, .wall_s = commit->wall_s, .cpu_s = commit->cpu_s};
+    state->final_bill = (struct journal_bill){.tokens = commit->counts.tokens,
+                                              .lost = commit->counts.lost,
+                                              .wall_s = commit->wall_s,
+                                              .cpu_s = commit->cpu_s};
     return true;
 }
 
@@ -310,6 +341,10 @@ static bool apply_frame(yyjson_val *frame, struct journal_state *state)
     }
     if (strcmp(type, "plan") == 0) return read_plan(frame, &state->plan);
     if (strcmp(type, "attempt") == 0) return read_attempt(frame, state);
+    if (strcmp(type, "paid") == 0) {
+        state->paid = read_tokens(frame, "tokens");
+        return true;
+    }
     if (strcmp(type, "commit") == 0) return read_commit(frame, state);
     if (strcmp(type, "final") == 0) return read_final(frame, false, state);
     return strcmp(type, "published") == 0 && read_final(frame, true, state);
@@ -348,7 +383,7 @@ static tidemill_error *check_version(yyjson_doc *doc, const char *path)
 }
 
 /* Whether a frame that was synced ends the line: then it is no torn one. It need not begin it, since
- * the line end before it may be what is damaged. Attempts are not synced and prove nothing. */
+ * the line end before it may be what is damaged. What is not synced proves nothing. */
 static bool has_synced_frame(const char *line, size_t size)
 {
     const char *end = line + size;
@@ -359,7 +394,7 @@ static bool has_synced_frame(const char *line, size_t size)
         yyjson_doc *doc = check_line(frame, (size_t)(end - frame));
         if (doc == NULL) continue;
         yyjson_val *type = yyjson_obj_get(yyjson_doc_get_root(doc), "type");
-        bool is_synced = !yyjson_equals_str(type, "attempt");
+        bool is_synced = !yyjson_equals_str(type, "attempt") && !yyjson_equals_str(type, "paid");
         yyjson_doc_free(doc);
         return is_synced;
     }
@@ -452,7 +487,7 @@ struct journal {
     const struct io *io;
     char *path;
     int fd;
-    bool has_unsynced;    /* attempts were written since the last sync */
+    bool has_unsynced;    /* attempts, or what was paid, were written since the last sync */
     uint64_t grown_bytes; /* since it was begun, opened or written anew */
     struct buffer json, line;
     struct buffer first, plan, commit; /* the lines that a journal written anew consists of */
@@ -634,6 +669,21 @@ tidemill_error *journal_append_attempt(struct journal *journal, uint64_t record_
     return append_frame(journal, false);
 }
 
+static void append_tokens(struct buffer *json, const char *name, const struct token_usage *tokens)
+{
+    buffer_printf(json, ",\"%s\":[%" PRIu64 ",%" PRIu64 ",%" PRIu64 "]", name, tokens->in,
+                  tokens->cached, tokens->out);
+}
+
+tidemill_error *journal_append_paid(struct journal *journal, const struct token_usage *tokens)
+{
+    struct buffer *json = begin_frame(journal);
+    buffer_text(json, "{\"type\":\"paid\"");
+    append_tokens(json, "tokens", tokens);
+    buffer_byte(json, '}');
+    return append_frame(journal, false);
+}
+
 static void append_spool(struct buffer *json, const char *name,
                          const struct spool_position *position)
 {
@@ -646,15 +696,17 @@ static void append_spool(struct buffer *json, const char *name,
 tidemill_error *journal_append_commit(struct journal *journal, const struct journal_commit *commit)
 {
     struct buffer *json = begin_frame(journal);
+    const struct token_usage *lost = &commit->counts.lost;
     buffer_printf(json,
                   "{\"type\":\"commit\",\"ok\":%" PRIu64 ",\"failed\":%" PRIu64
-                  ",\"duplicates\":%" PRIu64 ",\"reused\":%" PRIu64 ",\"cached\":%" PRIu64
-                  ",\"tokens\":[%" PRIu64 ",%" PRIu64 ",%" PRIu64 "],\"chunk\":[%u,%" PRIu64
-                  ",%" PRIu64 ",%" PRIu64 "],\"done_in_chunk\":%" PRIu64,
+                  ",\"duplicates\":%" PRIu64 ",\"reused\":%" PRIu64 ",\"cached\":%" PRIu64,
                   commit->counts.ok, commit->counts.failed, commit->counts.duplicates,
-                  commit->counts.reused, commit->counts.cached, commit->counts.tokens.in,
-                  commit->counts.tokens.cached, commit->counts.tokens.out, commit->chunk.file,
-                  commit->chunk.offset, commit->chunk.line, commit->chunk.index,
+                  commit->counts.reused, commit->counts.cached);
+    append_tokens(json, "tokens", &commit->counts.tokens);
+    if (lost->in > 0 || lost->out > 0) append_tokens(json, "lost", lost);
+    buffer_printf(json,
+                  ",\"chunk\":[%u,%" PRIu64 ",%" PRIu64 ",%" PRIu64 "],\"done_in_chunk\":%" PRIu64,
+                  commit->chunk.file, commit->chunk.offset, commit->chunk.line, commit->chunk.index,
                   commit->done_in_chunk);
     append_spool(json, "output", &commit->output);
     append_spool(json, "errors", &commit->errors);

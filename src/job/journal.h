@@ -52,7 +52,7 @@ struct journal_commit {
 
 /* What all runs took together. */
 struct journal_bill {
-    struct token_usage tokens;
+    struct token_usage tokens, lost;
     double wall_s, cpu_s;
 };
 
@@ -67,7 +67,7 @@ struct journal_state {
     bool exists;
     struct identity identity;
     struct journal_plan plan;
-    struct journal_commit commit; /* all zero: nothing yet */
+    struct journal_commit commit; /* all zero: nothing yet, but tokens that were paid for */
     bool has_commit;
     struct journal_final final;
     struct journal_bill final_bill; /* at `final`: without a commit behind it */
@@ -77,6 +77,7 @@ struct journal_state {
     size_t n_deadly;
     uint64_t attempt; /* while reading: the last attempt of the run */
     bool has_attempt;
+    struct token_usage paid;                          /* while reading: by the run so far */
     uint64_t valid_bytes;                             /* what is behind is a torn frame */
     struct buffer first_line, plan_line, commit_line; /* as they stand in the file */
 };
@@ -94,10 +95,13 @@ tidemill_error *journal_open(const struct io *io, const char *path,
                              struct journal **ret);
 void journal_close(struct journal *journal);
 
-/* Each appends one frame; all but attempts are synced. On error nothing more may be appended. */
+/* Each appends one frame; all but attempts and what was paid are synced. On error nothing more may be
+ * appended. */
 tidemill_error *journal_append_start(struct journal *journal);
 tidemill_error *journal_append_plan(struct journal *journal, const struct journal_plan *plan);
 tidemill_error *journal_append_attempt(struct journal *journal, uint64_t record_index);
+/* `tokens`: of all runs together, as a commit would have them now. */
+tidemill_error *journal_append_paid(struct journal *journal, const struct token_usage *tokens);
 tidemill_error *journal_append_commit(struct journal *journal, const struct journal_commit *commit);
 tidemill_error *journal_append_final(struct journal *journal, const struct journal_final *final);
 

@@ -139,9 +139,10 @@ static struct journal_commit merged_commit(const struct retry *retry, const stru
     commit.counts.failed = n_carried + sub->counts.failed;
     commit.counts.ok = commit.counts.records - commit.counts.failed;
     commit.counts.duplicates = MIN(commit.counts.duplicates, n_carried) + sub->counts.duplicates;
-    commit.counts.tokens.in = before->tokens.in + sub->counts.tokens.in;
-    commit.counts.tokens.cached = before->tokens.cached + sub->counts.tokens.cached;
-    commit.counts.tokens.out = before->tokens.out + sub->counts.tokens.out;
+    commit.counts.tokens = before->tokens;
+    commit.counts.lost = before->lost;
+    token_usage_add(&commit.counts.tokens, &sub->counts.tokens);
+    token_usage_add(&commit.counts.lost, &sub->counts.lost);
     commit.wall_s = before->wall_s + sub->wall_s;
     commit.cpu_s = before->cpu_s + sub->cpu_s;
     return commit;
@@ -169,6 +170,7 @@ static tidemill_error *merge(struct retry *retry, const struct job_summary *sub)
     journal_close(journal);
     retry->summary->counts = commit.counts;
     retry->summary->counts.tokens = sub->counts.tokens; /* as its times are, the retry's */
+    retry->summary->counts.lost = sub->counts.lost;
     return error;
 }
 

@@ -38,7 +38,9 @@ struct sink {
     int64_t commit_due_ns;
     int64_t interval_ms;
     bool has_news;
-    bool has_paid; /* tokens since the last commit; guarded by the mutex */
+    bool has_paid;         /* tokens since the last commit; guarded by the mutex */
+    bool has_unnoted;      /* tokens since they were noted; guarded by the mutex */
+    bool is_kept_upstream; /* answers that a kill loses here are there still, and paid for */
 };
 
 /* --- opening -------------------------------------------------------------------------------------- */
@@ -87,6 +89,8 @@ tidemill_error *sink_open(const struct sink_config *config, struct sink **ret)
     sink->config = *config;
     sink->interval_ms = MIN((int64_t)FIRST_COMMIT_MS, config->spec->checkpoint_ms);
     sink->commit_due_ns = clock_now_ns() + sink->interval_ms * 1000000;
+    sink->is_kept_upstream =
+        model_kind(config->spec->model) == MODEL_HTTP && config->spec->via == VIA_BATCH;
     pthread_mutex_init(&sink->mutex, NULL);
     if (config->resume != NULL) {
         sink->counts = config->resume->commit.counts;
@@ -266,11 +270,20 @@ void sink_add_host_cpu(struct sink *sink, double cpu_s)
 void sink_add_tokens(struct sink *sink, const struct token_usage *usage)
 {
     pthread_mutex_lock(&sink->mutex);
-    sink->counts.tokens.in += usage->in;
-    sink->counts.tokens.cached += usage->cached;
-    sink->counts.tokens.out += usage->out;
-    sink->has_paid |= usage->in > 0 || usage->out > 0;
+    token_usage_add(&sink->counts.tokens, usage);
+    if (usage->in > 0 || usage->out > 0) sink->has_paid = sink->has_unnoted = true;
     pthread_mutex_unlock(&sink->mutex);
+}
+
+tidemill_error *sink_note_paid(struct sink *sink)
+{
+    tidemill_error *error = NULL;
+    if (sink->config.journal == NULL || sink->is_kept_upstream) return NULL;
+    pthread_mutex_lock(&sink->mutex);
+    if (sink->has_unnoted) error = journal_append_paid(sink->config.journal, &sink->counts.tokens);
+    sink->has_unnoted = false;
+    pthread_mutex_unlock(&sink->mutex);
+    return error;
 }
 
 void sink_times(const struct sink *sink, double *ret_wall_s, double *ret_cpu_s)
@@ -284,7 +297,7 @@ static tidemill_error *append_commit(struct sink *sink, struct journal_commit *c
 {
     pthread_mutex_lock(&sink->mutex);
     commit->counts = sink->counts;
-    sink->has_paid = false;
+    sink->has_paid = sink->has_unnoted = false;
     sink_times(sink, &commit->wall_s, &commit->cpu_s);
     tidemill_error *error = journal_append_commit(sink->config.journal, commit);
     pthread_mutex_unlock(&sink->mutex);

@@ -43,6 +43,8 @@ void sink_times(const struct sink *sink, double *ret_wall_s, double *ret_cpu_s);
 void sink_add_host_cpu(struct sink *sink, double cpu_s); /* model hosts' seconds so far */
 /* What one more call of the model took; paid, whatever becomes of its answer. Thread-safe. */
 void sink_add_tokens(struct sink *sink, const struct token_usage *usage);
+/* So that a kill before the next commit does not take it off the bill. Thread-safe. */
+tidemill_error *sink_note_paid(struct sink *sink);
 void sink_close(
     struct sink *sink); /* NULL is fine; files that are not finished stay for a resume */
 

@@ -29,6 +29,15 @@ static void json_tokens(const struct token_usage *tokens, struct buffer *out)
         tokens->in, tokens->cached, tokens->out);
 }
 
+static void json_lost(const struct token_usage *lost, struct buffer *out)
+{
+    if (lost->in + lost->out == 0) return;
+    buffer_printf(out,
+                  ",\"lost_tokens_in\":%" PRIu64 ",\"lost_tokens_cached\":%" PRIu64
+                  ",\"lost_tokens_out\":%" PRIu64,
+                  lost->in, lost->cached, lost->out);
+}
+
 /* A price that was not given is not there. */
 static void json_cost(const struct job_cost *cost, struct buffer *out)
 {
@@ -39,9 +48,9 @@ static void json_cost(const struct job_cost *cost, struct buffer *out)
         buffer_printf(out,
                       ",\"price_usd_in\":%g,\"price_usd_cached\":%g,\"price_usd_out\":%g,"
                       "\"cost_machine_usd\":%.9g,"
-                      "\"cost_tokens_usd\":%.9g,\"saved_usd\":%.9g",
+                      "\"cost_tokens_usd\":%.9g,\"lost_usd\":%.9g,\"saved_usd\":%.9g",
                       cost->price_usd_in, cost->price_usd_cached, cost->price_usd_out,
-                      cost->machine_usd, cost->tokens_usd, cost->saved_usd);
+                      cost->machine_usd, cost->tokens_usd, cost->lost_usd, cost->saved_usd);
     buffer_printf(out, ",\"cost_usd\":%.9g,\"cost_usd_per_million\":%.9g", cost->usd,
                   cost->usd_per_million);
 }
@@ -77,6 +86,7 @@ void job_summary_json(const struct job_summary *summary, struct buffer *out)
     buffer_printf(out, ",\"prompt_bytes\":%" PRIu64 ",\"prompt_bytes_shared\":%" PRIu64,
                   summary->prompt_bytes, summary->prompt_bytes_shared);
     json_tokens(&counts->tokens, out);
+    json_lost(&counts->lost, out);
     json_cost(&summary->cost, out);
     json_text(out, "precision", summary->precision);
     buffer_text(out, ",\"deviation\":");
@@ -139,6 +149,18 @@ static void text_tokens(const struct token_usage *tokens, struct buffer *out)
     buffer_text(out, ", ");
     text_count(out, tokens->out);
     buffer_text(out, " out\n");
+}
+
+static void text_lost(const struct token_usage *lost, double usd, struct buffer *out)
+{
+    if (lost->in + lost->out == 0) return;
+    buffer_text(out, "lost         ");
+    text_count(out, lost->in);
+    buffer_text(out, " in, ");
+    text_count(out, lost->out);
+    buffer_text(out, " out of these, paid for after a checkpoint and before a kill");
+    if (usd > 0) buffer_printf(out, ": %.3g USD", usd);
+    buffer_byte(out, '\n');
 }
 
 static void text_work(const struct job_summary *summary, struct buffer *out)
@@ -224,6 +246,7 @@ void job_summary_text(const struct job_summary *summary, struct buffer *out)
     const struct token_usage *tokens = &summary->counts.tokens;
     text_work(summary, out);
     text_tokens(tokens, out);
+    text_lost(&summary->counts.lost, summary->cost.lost_usd, out);
     text_savings(summary, out);
     text_model(summary, out);
     deviation_text(&summary->deviation, summary->precision, out);

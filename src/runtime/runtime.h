@@ -152,6 +152,13 @@ struct token_usage {
     uint64_t out;    /* generated */
 };
 
+static inline void token_usage_add(struct token_usage *sum, const struct token_usage *more)
+{
+    sum->in += more->in;
+    sum->cached += more->cached;
+    sum->out += more->out;
+}
+
 struct runtime_done {
     uint64_t id;
     enum error_code code; /* not OK: the record's error, if it is the only one */

@@ -97,6 +97,80 @@ static void a_torn_frame_of_any_content_is_cut_off(void **unused)
     }
 }
 
+/* --- what a kill takes is on the bill --------------------------------------------------------- */
+
+static void expect_bill(struct simdisk *disk, uint64_t in, uint64_t lost_in, const char *when)
+{
+    struct journal_state found;
+    expect_fine(journal_read(simdisk_io(disk), PATH, &found), when);
+    const struct job_counts *counts = &found.commit.counts;
+    if (counts->tokens.in != in || counts->lost.in != lost_in || counts->tokens.out != 2 * in ||
+        counts->lost.out != 2 * lost_in)
+        fail_msg("%s: %d tokens, %d of them lost", when, (int)counts->tokens.in,
+                 (int)counts->lost.in);
+    journal_state_free(&found);
+}
+
+static struct token_usage tokens_of(uint64_t in)
+{
+    return (struct token_usage){.in = in, .cached = 0, .out = 2 * in};
+}
+
+/* One run: what it pays for, in all, and whether it commits that. Ends by a kill. */
+static void run_and_die(struct simdisk *disk, uint64_t paid, bool is_committed)
+{
+    struct journal *journal;
+    struct journal_state state;
+    struct identity identity = make_identity();
+    const struct io *io = simdisk_io(disk);
+    expect_fine(journal_read(io, PATH, &state), "reading");
+    expect_fine(journal_open(io, PATH, &state, &identity, &journal), "opening");
+    expect_fine(journal_append_start(journal), "starting");
+    struct journal_commit commit = {
+        .counts = state.commit.counts, .output.tail = {"", 0}, .errors.tail = {"", 0}};
+    struct token_usage tokens = tokens_of(paid);
+    expect_fine(journal_append_paid(journal, &tokens), "noting");
+    commit.counts.tokens = tokens;
+    if (is_committed) expect_fine(journal_append_commit(journal, &commit), "committing");
+    journal_close(journal);
+    journal_state_free(&state);
+    identity_free(&identity);
+}
+
+static void what_was_paid_for_after_the_last_commit_is_on_the_bill(void **unused)
+{
+    (void)unused;
+    struct simdisk *disk = simdisk_new();
+    run_and_die(disk, 7, false);
+    expect_bill(disk, 7, 7, "no commit at all");
+    run_and_die(disk, 10, true);
+    expect_bill(disk, 10, 7, "a commit that holds it");
+    run_and_die(disk, 25, false);
+    expect_bill(disk, 25, 22, "more after the commit");
+    run_and_die(disk, 30, false);
+    expect_bill(disk, 30, 27, "and in the next run");
+    run_and_die(disk, 31, true);
+    expect_bill(disk, 31, 27, "all of it in a commit");
+    simdisk_free(disk);
+}
+
+/* It is not synced: the power may take it, and what it leaves is a torn end, no damage. */
+static void what_was_paid_for_may_be_torn(void **unused)
+{
+    (void)unused;
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        struct simdisk *disk = simdisk_new();
+        struct journal_state found;
+        run_and_die(disk, 10, true);
+        run_and_die(disk, 25, false);
+        simdisk_crash(disk, seed);
+        expect_fine(journal_read(simdisk_io(disk), PATH, &found), "after power loss");
+        assert_true(found.commit.counts.tokens.in == 10 || found.commit.counts.tokens.in == 25);
+        journal_state_free(&found);
+        simdisk_free(disk);
+    }
+}
+
 /* --- every byte changed ----------------------------------------------------------------------- */
 
 /* Whether byte `place` lies where a torn write may: in the last frame, or before nothing but attempts.
@@ -259,6 +333,8 @@ static void a_commit_of_an_older_version_tells_no_tokens(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_paid_for_after_the_last_commit_is_on_the_bill),
+        cmocka_unit_test(what_was_paid_for_may_be_torn),
         cmocka_unit_test(what_was_appended_is_read_back_after_every_step),
         cmocka_unit_test(a_journal_is_lines_of_text),
         cmocka_unit_test(a_journal_cut_at_any_byte_tells_the_last_whole_frame),
