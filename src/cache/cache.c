@@ -44,7 +44,9 @@ static tidemill_error *allocate(const struct io *io, const struct cache_options 
     struct cache *cache = aligned_alloc(alignof(struct cache), sizeof *cache);
     if (cache == NULL) return error_memory();
     memset(cache, 0, sizeof *cache);
-    cache->io = io;
+    cache->own_io = *io;
+    cache->own_io.cancel_fd = 0;
+    cache->io = &cache->own_io;
     cache->references = 1;
     cache->state.fd = -1;
     if (options->bytes_max > 0) cache->bytes_max = MAX(options->bytes_max, CACHE_BYTES_MIN);

@@ -28,9 +28,9 @@ struct cache_options {
                            found it, else CACHE_BYTES_DEFAULT */
 };
 
-/* Opens or makes the cache in a folder. `io` must live as long as the cache. A folder that this
- * process has open already gives the same cache again, with the limit of the first open: every open
- * wants its close. A file that is broken, or was being written when the machine went down, is
+/* Opens or makes the cache in a folder. `io` is copied; its context must live as long as the cache. A
+ * folder that this process has open already gives the same cache again, with the limit of the first
+ * open: every open wants its close. A file that is broken, or was being written when the machine went down, is
  * dropped with a warning in the log. Errors:
  *   UNSUPPORTED  a network file system: the file is mapped into memory and shared by locks
  *   EXISTS       not our file, or of another version of this format

@@ -46,7 +46,8 @@ struct cache {
     dev_t device;
     ino_t inode;
 
-    const struct io *io;
+    struct io own_io;    /* a copy: whoever opened it first may end before others who use it */
+    const struct io *io; /* own_io */
     char *folder, *state_path, *data_path, *lock_path, *new_path;
     struct state state;
     bool is_alone; /* between opening and state_share() */

@@ -324,6 +324,29 @@ static void two_opens_of_one_process_are_one_cache(void **unused)
     tempdir_close(&folder);
 }
 
+/* A job opens a cache with an I/O table of its own, which ends with it; another job goes on. */
+static void who_opened_it_first_may_be_gone(void **unused)
+{
+    (void)unused;
+    struct tempdir folder;
+    tempdir_open(&folder);
+    const char *path = tempdir_path(&folder, "c");
+    struct cache *first = NULL;
+    struct cache_options options = {.path = path};
+    struct io *io = malloc(sizeof *io);
+    assert_non_null(io);
+    *io = io_local;
+    expect_fine(cache_open(io, &options, &first), "open");
+    struct cache *second = open_cache(path, 0);
+    cache_close(first);
+    memset(io, 0x5a, sizeof *io);
+    free(io);
+    put(second, 1, 1, 100);
+    assert_int_equal(get(second, 1, 1, 100), 1);
+    cache_close(second);
+    tempdir_close(&folder);
+}
+
 static void bad_folders_are_refused_with_a_reason(void **unused)
 {
     (void)unused;
@@ -493,6 +516,7 @@ int main(void)
         cmocka_unit_test(pruning_and_clearing_give_the_space_back),
         cmocka_unit_test(it_never_says_what_a_map_would_not_say),
         cmocka_unit_test(two_opens_of_one_process_are_one_cache),
+        cmocka_unit_test(who_opened_it_first_may_be_gone),
         cmocka_unit_test(bad_folders_are_refused_with_a_reason),
         cmocka_unit_test(a_neighbour_may_make_the_file_larger),
         cmocka_unit_test(a_reader_that_stands_still_costs_room_and_nothing_else),
