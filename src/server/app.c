@@ -176,6 +176,7 @@ tidemill_error *server_reload(struct server *server)
     if (error == NULL) {
         warn_of_restart(old, server->app.config);
         scheduler_wake(server->app.scheduler);
+        error = serving_reload(server->app.serving);
     }
     supervisor_notify("READY=1");
     return error;

@@ -11,8 +11,9 @@
 #include <unistd.h>
 
 struct serving {
-    struct served *models;
-    size_t n_models;
+    const struct app *app;
+    pthread_mutex_t mutex; /* for the list */
+    struct served *models; /* newest first: of two with one name the first is asked */
     int stop_fd;
 };
 
@@ -63,28 +64,33 @@ static tidemill_error *start_model(struct served *m)
     return NULL;
 }
 
-static tidemill_error *start_models(struct serving *serving, const struct app *app)
+static void free_model(struct served *m);
+
+static tidemill_error *make_model(struct serving *serving, const struct model_config *config,
+                                  struct served **ret)
 {
-    const struct server_config *config = app->config;
-    serving->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (serving->stop_fd < 0) return error_errno(ERROR_IO, errno, "serving: no descriptor is left");
-    serving->models = calloc(config->n_models + 1, sizeof *serving->models);
-    if (serving->models == NULL) return error_memory();
-    for (size_t i = 0; i < config->n_models; i++) {
-        if (!config->models[i].is_sync) continue;
-        struct served *m = &serving->models[serving->n_models++];
-        init_model(m, app->io, &config->models[i], serving->stop_fd);
-        TRY(start_model(m));
-    }
-    return NULL;
+    struct served *m = calloc(1, sizeof *m);
+    if (m == NULL) return error_memory();
+    init_model(m, serving->app->io, config, serving->stop_fd);
+    tidemill_error *error = start_model(m);
+    if (error == NULL)
+        *ret = m;
+    else
+        free_model(m);
+    return error;
 }
 
 tidemill_error *serving_start(struct app *app, struct serving **ret)
 {
     struct serving *serving = calloc(1, sizeof *serving);
     if (serving == NULL) return error_memory();
-    serving->stop_fd = -1;
-    tidemill_error *error = start_models(serving, app);
+    serving->app = app;
+    pthread_mutex_init(&serving->mutex, NULL);
+    serving->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    tidemill_error *error = NULL;
+    if (serving->stop_fd < 0)
+        error = error_errno(ERROR_IO, errno, "serving: no descriptor is left");
+    if (error == NULL) error = serving_reload(serving);
     if (error == NULL)
         *ret = serving;
     else
@@ -113,26 +119,124 @@ static void free_model(struct served *m)
     if (m->timer_fd >= 0) close(m->timer_fd);
     if (m->event_fd >= 0) close(m->event_fd);
     pthread_mutex_destroy(&m->mutex);
+    free(m);
 }
 
 void serving_stop(struct serving *serving)
 {
     if (serving == NULL) return;
     if (serving->stop_fd >= 0) eventfd_write(serving->stop_fd, 1);
-    for (size_t i = 0; i < serving->n_models; i++) ask_to_stop(&serving->models[i]);
-    for (size_t i = 0; i < serving->n_models; i++) free_model(&serving->models[i]);
+    for (struct served *m = serving->models; m != NULL; m = m->next) ask_to_stop(m);
+    for (struct served *m = serving->models, *next; m != NULL; m = next) {
+        next = m->next;
+        free_model(m);
+    }
     if (serving->stop_fd >= 0) close(serving->stop_fd);
-    free(serving->models);
+    pthread_mutex_destroy(&serving->mutex);
     free(serving);
+}
+
+/* --- reloading ------------------------------------------------------------------------------------------ */
+
+static bool is_same_spec(const struct job_spec *a, const struct job_spec *b)
+{
+    bool is_same = true;
+    for (size_t i = 0; i < n_job_options && is_same; i++) {
+        struct buffer texts[2] = {{0}};
+        option_text(a, &job_options[i], &texts[0]);
+        option_text(b, &job_options[i], &texts[1]);
+        is_same = !texts[0].is_failed && !texts[1].is_failed && texts[0].size == texts[1].size &&
+                  (texts[0].size == 0 || memcmp(texts[0].data, texts[1].data, texts[0].size) == 0);
+        buffer_free(&texts[0]);
+        buffer_free(&texts[1]);
+    }
+    return is_same;
+}
+
+static bool is_same_model(const struct model_config *a, const struct model_config *b)
+{
+    return strcmp(a->name, b->name) == 0 && a->keep_warm_ms == b->keep_warm_ms &&
+           a->max_batch == b->max_batch && a->max_delay_us == b->max_delay_us &&
+           a->queue_max == b->queue_max && is_same_spec(&a->spec, &b->spec);
+}
+
+static const struct model_config *config_of(const struct server_config *config, const char *name)
+{
+    const struct model_config *model = server_config_model(config, name);
+    return model != NULL && model->is_sync ? model : NULL;
+}
+
+static struct served *find(struct serving *serving, const char *name);
+
+/* Those that are new or changed, as a list. */
+static tidemill_error *make_models(struct serving *serving, const struct server_config *config,
+                                   struct served **list)
+{
+    for (size_t i = 0; i < config->n_models; i++) {
+        const struct model_config *model = &config->models[i];
+        const struct served *old = find(serving, model->name);
+        struct served *m = NULL;
+        if (!model->is_sync || (old != NULL && is_same_model(old->config, model))) continue;
+        TRY(make_model(serving, model, &m));
+        m->next = *list;
+        *list = m;
+    }
+    return NULL;
+}
+
+static void retire(struct served *m)
+{
+    pthread_mutex_lock(&m->mutex);
+    m->is_retired = true;
+    pthread_mutex_unlock(&m->mutex);
+    eventfd_write(m->event_fd, 1);
+}
+
+static bool is_in(const struct served *list, const char *name)
+{
+    for (; list != NULL; list = list->next)
+        if (strcmp(list->config->name, name) == 0) return true;
+    return false;
+}
+
+tidemill_error *serving_reload(struct serving *serving)
+{
+    const struct server_config *config = serving->app->config;
+    struct served *made = NULL, **last = &made;
+    tidemill_error *error = make_models(serving, config, &made);
+    if (error != NULL) {
+        for (struct served *m = made, *next; m != NULL; m = next) {
+            next = m->next;
+            ask_to_stop(m);
+            free_model(m);
+        }
+        return error;
+    }
+    pthread_mutex_lock(&serving->mutex);
+    for (struct served *m = serving->models; m != NULL; m = m->next)
+        if (is_in(made, m->config->name) || config_of(config, m->config->name) == NULL) retire(m);
+    while (*last != NULL) last = &(*last)->next;
+    *last = serving->models;
+    serving->models = made;
+    pthread_mutex_unlock(&serving->mutex);
+    return NULL;
 }
 
 /* --- asking ----------------------------------------------------------------------------------------------- */
 
+/* The one that is asked now; NULL: none. Models stay until the stop. */
 static struct served *find(struct serving *serving, const char *name)
 {
-    for (size_t i = 0; i < serving->n_models; i++)
-        if (strcmp(serving->models[i].config->name, name) == 0) return &serving->models[i];
-    return NULL;
+    struct served *found = NULL;
+    pthread_mutex_lock(&serving->mutex);
+    for (struct served *m = serving->models; m != NULL && found == NULL; m = m->next) {
+        if (strcmp(m->config->name, name) != 0) continue;
+        pthread_mutex_lock(&m->mutex);
+        if (!m->is_retired) found = m;
+        pthread_mutex_unlock(&m->mutex);
+    }
+    pthread_mutex_unlock(&serving->mutex);
+    return found;
 }
 
 static tidemill_error *unknown(const char *name)

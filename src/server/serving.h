@@ -41,8 +41,12 @@ struct serving_call {
     struct token_usage usage; /* of calls that ran alone */
 };
 
-/* Takes the models of app->config as it is now, which must stay until serving_stop. Loads none. */
+/* Takes the models of app->config as it is now, which must stay until serving_stop. Loads none; `app`
+ * stays, too. */
 tidemill_error *serving_start(struct app *app, struct serving **ret);
+/* app->config was replaced. Models that changed are others from now on: the old ones end when all that
+ * they were asked is answered. Those that did not change stay loaded. An error leaves all as it was. */
+tidemill_error *serving_reload(struct serving *serving);
 /* Answers all that wait or run with ERROR_INTERRUPTED, ends the hosts. NULL is fine. */
 void serving_stop(struct serving *serving);
 /* Any thread; never waits. What the call points to stays until `done`. A full queue is ERROR_LOCKED

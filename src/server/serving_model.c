@@ -621,6 +621,15 @@ static tidemill_error *step(struct served *m)
     return error;
 }
 
+/* Whether it was replaced, and nobody is left who asked. */
+static bool is_over(struct served *m)
+{
+    pthread_mutex_lock(&m->mutex);
+    bool is_over = m->is_retired && m->asked == NULL && m->waiters == NULL;
+    pthread_mutex_unlock(&m->mutex);
+    return is_over && is_idle(m);
+}
+
 static void sleep_until_asked(struct served *m)
 {
     struct pollfd item = {.fd = m->wake_fd, .events = POLLIN};
@@ -640,11 +649,20 @@ static void run_loaded(struct served *m)
     }
 }
 
+/* Until the stop, who still has its name from before may ask; the runtime is loaded again then. */
+static void end_early(struct served *m)
+{
+    if (m->runtime != NULL) unload(m);
+    sleep_until_asked(m);
+}
+
 void *served_run(void *argument)
 {
     struct served *m = argument;
     while (take_asked(m)) {
-        if (m->runtime != NULL)
+        if (is_over(m))
+            end_early(m);
+        else if (m->runtime != NULL)
             run_loaded(m);
         else if (m->waiting != NULL || has_waiters(m))
             load(m);

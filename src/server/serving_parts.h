@@ -112,6 +112,7 @@ struct known { /* a signature that was handed out */
 };
 
 struct served {
+    struct served *next; /* in serving's list, newest first; it stays there until the stop */
     const struct io *io;
     const struct model_config *config;
     int stop_fd;            /* serving's: readable when it ends */
@@ -126,6 +127,7 @@ struct served {
     struct known *known; /* newest first */
     uint64_t n_waiting;  /* calls that are not under way yet, and waiters */
     bool is_stopping, is_loaded, is_backing_off;
+    bool is_retired;  /* a reload replaced it: it ends once all are answered */
     int64_t retry_ns; /* while backing off */
     struct serving_stats stats;
 

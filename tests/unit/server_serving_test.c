@@ -439,6 +439,42 @@ static void a_stop_answers_all(void **state)
     }
 }
 
+static void a_reload_replaces_what_changed_and_answers_who_waits(void **state)
+{
+    (void)state;
+    struct stage stage = stage_new("echo:width=2,latency_us=100000");
+    struct stage other = stage_new("echo:width=2");
+    struct asked asked[3];
+    stage_start(&stage);
+    prepare(&stage, &asked[0], 1, 1);
+    ask(&stage, &asked[0]);
+    const struct model_config *before = serving_model(stage.serving, "m");
+    assert_fine(serving_reload(stage.serving)); /* nothing changed */
+    assert_ptr_equal(serving_model(stage.serving, "m"), before);
+
+    struct server_config changed = {.models = &other.model, .n_models = 1};
+    stage.app.config = &changed;
+    prepare(&stage, &asked[1], 1, 1);
+    ask(&stage, &asked[1]); /* still of the old one */
+    assert_fine(serving_reload(stage.serving));
+    assert_ptr_equal(serving_model(stage.serving, "m"), &other.model);
+    prepare(&stage, &asked[2], 1, 1);
+    ask(&stage, &asked[2]);
+    wait_for(&stage, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_echoed(&asked[i]);
+        forget(&asked[i]);
+    }
+    assert_int_equal(stats_of(&stage).calls, 1);
+
+    struct server_config empty = {0};
+    stage.app.config = &empty;
+    assert_fine(serving_reload(stage.serving));
+    assert_null(serving_model(stage.serving, "m"));
+    stage_end(&stage);
+    job_spec_free(&other.model.spec);
+}
+
 /* --- callers on threads of their own --------------------------------------------------------------------------- */
 
 #define CALLERS 8
@@ -547,6 +583,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_model_is_loaded_when_asked_and_let_go_when_not),
         cmocka_unit_test(a_full_queue_answers_at_once),
         cmocka_unit_test(a_stop_answers_all),
+        cmocka_unit_test(a_reload_replaces_what_changed_and_answers_who_waits),
         cmocka_unit_test(many_threads_ask_at_once),
         cmocka_unit_test(microbatches_go_when_waiting_is_of_no_use),
         cmocka_unit_test(who_left_is_forgotten),
