@@ -69,14 +69,28 @@ tidemill_error *details_set_number(struct store_job *job, const char *name, doub
     return set_buffer(job, name, &json);
 }
 
-tidemill_error *details_set_reason(struct store_job *job, const char *name, const char *code,
-                                   const char *message, int attempts)
+static void append_without(struct buffer *out, const char *text, const char *secret)
 {
-    struct buffer json = {0};
+    size_t size = strlen(secret);
+    for (const char *found; size > 0 && (found = strstr(text, secret)) != NULL;) {
+        buffer_append(out, text, (size_t)(found - text));
+        text = found + size;
+        text += *text == '/';
+    }
+    buffer_text(out, text);
+}
+
+tidemill_error *details_set_reason(struct store_job *job, const char *name, const char *code,
+                                   const char *message, const char *secret, int attempts)
+{
+    struct buffer json = {0}, shown = {0};
+    append_without(&shown, message, secret);
     buffer_text(&json, "{\"code\":");
     format_json_string(&json, code, strlen(code));
     buffer_text(&json, ",\"message\":");
-    format_json_string(&json, message, strlen(message));
+    format_json_string(&json, shown.data, shown.size);
+    json.is_failed |= shown.is_failed;
+    buffer_free(&shown);
     if (attempts >= 0) buffer_printf(&json, ",\"attempts\":%d", attempts);
     buffer_byte(&json, '}');
     return set_buffer(job, name, &json);

@@ -16,9 +16,10 @@
 /* Sets a member to a JSON text, which must be valid; NULL takes it away. */
 tidemill_error *details_set(struct store_job *job, const char *name, const char *json);
 tidemill_error *details_set_number(struct store_job *job, const char *name, double number);
-/* {"code":...,"message":...} and, with attempts >= 0, "attempts". */
+/* {"code":...,"message":...} and, with attempts >= 0, "attempts". Clients read it: `secret`, the path of the
+ * data, is left out of the message. */
 tidemill_error *details_set_reason(struct store_job *job, const char *name, const char *code,
-                                   const char *message, int attempts);
+                                   const char *message, const char *secret, int attempts);
 /* A text, malloc'ed; NULL: there is none. */
 char *details_text(const struct store_job *job, const char *name);
 /* A member of an object that is a member, likewise. */

@@ -22,6 +22,9 @@ struct job_rest job_rest_of(enum store_state end)
     if (end == STORE_CANCELLED)
         return (struct job_rest){"batch_cancelled",
                                  "The job was cancelled before this request was executed."};
+    if (end == STORE_FAILED)
+        return (struct job_rest){"job_failed", "The job failed before this request was executed; "
+                                               "its failure says why."};
     return (struct job_rest){"budget_exceeded",
                              "The job's budget was used up before this request was executed."};
 }

@@ -9,7 +9,7 @@
 struct job_rest { /* why records were not run */
     const char *code, *message;
 };
-struct job_rest job_rest_of(enum store_state end); /* EXPIRED, CANCELLED, STOPPED */
+struct job_rest job_rest_of(enum store_state end); /* EXPIRED, CANCELLED, STOPPED, FAILED */
 
 /* An engine's line, without its newline, as a client's line with it. */
 tidemill_error *job_error_line(enum store_kind kind, struct slice line, struct buffer *out);

@@ -51,7 +51,7 @@ static tidemill_error *look(struct ending *ending)
     TRY(store_job_get(ending->app->store, NULL, ending->task->id, job, &is_found));
     if (!is_found) return error_new(ERROR_INTERNAL, "job %s is gone", ending->task->id);
     TRY(job_path(ending->app, job->id, "output.jsonl", &ending->output));
-    TRY(job_look(ending->app->io, ending->output, &ending->done));
+    if (!ending->end->is_lost) TRY(job_look(ending->app->io, ending->output, &ending->done));
     uint64_t records = ending->done.counts.records;
     if (ending->end->state == STORE_COMPLETED && job->counts.total != records) {
         log_event(LOG_WARNING, "%s: %llu records were counted, %llu run", job->id,
@@ -59,9 +59,8 @@ static tidemill_error *look(struct ending *ending)
         job->counts.total = records;
     }
     ending->n_rest = job->counts.total > records ? job->counts.total - records : 0;
-    ending->rest = ending->end->code != NULL
-                       ? (struct job_rest){ending->end->code, ending->end->message}
-                       : job_rest_of(ending->end->state);
+    ending->rest = job_rest_of(ending->end->state);
+    if (ending->end->code != NULL) ending->rest.code = ending->end->code;
     return NULL;
 }
 
@@ -259,15 +258,17 @@ static double cost_of(struct app *app, const struct store_job *job, const struct
     return usd;
 }
 
-static tidemill_error *fill_details(struct store_job *job, const struct job_end *end,
-                                    const struct job_state *done)
+static tidemill_error *fill_details(struct store_job *job, const struct ending *ending)
 {
+    const struct job_end *end = ending->end;
+    const struct job_state *done = &ending->done;
     TRY(details_set(job, "paused", NULL));
     if (done->wall_s > 0) TRY(details_set_number(job, "wall_s", done->wall_s));
     if (end->summary != NULL && end->summary->rate_rows_s > 0)
         TRY(details_set_number(job, "rate_rows_s", end->summary->rate_rows_s));
     if (end->code == NULL) return NULL;
-    return details_set_reason(job, "failure", end->code, end->message, -1);
+    return details_set_reason(job, "failure", end->code, end->message,
+                              store_path(ending->app->store), -1);
 }
 
 static void fill_counts(struct store_job *job, const struct ending *ending)
@@ -339,7 +340,7 @@ static tidemill_error *end_row(struct ending *ending, struct store_job *job, boo
     fill_files(job, ending);
     job->cost_usd = cost_of(ending->app, &ending->job, &ending->done);
     job->state = ending->end->state;
-    TRY(fill_details(job, ending->end, &ending->done));
+    TRY(fill_details(job, ending));
     size_t n = ending->n_files;
     ending->n_files = 0; /* the store frees the uploads in any case */
     tidemill_error *error =

@@ -43,6 +43,7 @@ static enum trouble trouble_of(enum error_code code)
 
 struct pause_note {
     const char *code, *message; /* NULL: it goes on */
+    const char *secret;
     int attempts;
 };
 
@@ -50,7 +51,8 @@ static tidemill_error *apply_pause(struct store_job *job, void *context)
 {
     const struct pause_note *note = context;
     if (note->code == NULL) return details_set(job, "paused", NULL);
-    return details_set_reason(job, "paused", note->code, note->message, note->attempts);
+    return details_set_reason(job, "paused", note->code, note->message, note->secret,
+                              note->attempts);
 }
 
 /* What cannot be noted (the disk is full) is in the log at least. */
@@ -77,15 +79,25 @@ static int64_t pause_after(const struct scheduler_tuning *tuning, int attempts)
     return MIN(pause, tuning->pause_max_ms);
 }
 
+/* Where the engine's own files are what is wrong, it ends without them: for ever trying to read them would
+ * leave it without an end. */
 static void fail(struct task *task, const tidemill_error *why, const struct job_summary *summary)
 {
-    const struct job_end end = {.state = STORE_FAILED,
-                                .code = error_code_name(error_code_of(why)),
-                                .message = error_message(why),
-                                .summary = summary};
+    struct job_end end = {.state = STORE_FAILED,
+                          .code = error_code_name(error_code_of(why)),
+                          .message = error_message(why),
+                          .summary = summary};
     tidemill_error *error = job_finish(task, &end);
-    if (error != NULL) log_event(LOG_WARNING, "%s", error_message(error));
-    if (error != NULL) task->pause_ms = task->scheduler->tuning.pause_ms;
+    end.is_lost = trouble_of(error_code_of(error)) == TROUBLE_FINAL;
+    if (error != NULL && end.is_lost) {
+        log_event(LOG_WARNING, "%s", error_message(error));
+        error_free(error);
+        error = job_finish(task, &end);
+    }
+    if (error != NULL) {
+        log_event(LOG_WARNING, "%s", error_message(error));
+        task->pause_ms = task->scheduler->tuning.pause_max_ms;
+    }
     error_free(error);
 }
 
@@ -95,7 +107,8 @@ static void meet_trouble(struct task *task, const struct store_job *job,
     const struct scheduler_tuning *tuning = &task->scheduler->tuning;
     enum trouble trouble = trouble_of(error_code_of(error));
     struct pause_note note = {.code = error_code_name(error_code_of(error)),
-                              .message = error_message(error)};
+                              .message = error_message(error),
+                              .secret = store_path(task->scheduler->app->store)};
     note.attempts = attempts_before(task, job) + 1;
     if (trouble == TROUBLE_FINAL ||
         (trouble == TROUBLE_PASSING && note.attempts >= tuning->tries_max)) {
@@ -266,6 +279,22 @@ static void do_run(struct task *task, const struct store_job *job)
     store_job_free(&row);
 }
 
+/* Its end is tried again and again, if only room or the disk stands against it; else it ends without the
+ * files. */
+static void end_badly(struct task *task, const tidemill_error *error, enum store_state state)
+{
+    log_event(LOG_WARNING, "%s", error_message(error));
+    task->pause_ms = task->scheduler->tuning.pause_max_ms;
+    if (trouble_of(error_code_of(error)) != TROUBLE_FINAL) return;
+    const struct job_end end = {.state = state == STORE_COMPLETED ? STORE_FAILED : state,
+                                .code = error_code_name(error_code_of(error)),
+                                .message = error_message(error),
+                                .is_lost = true};
+    tidemill_error *again = job_finish(task, &end);
+    if (again == NULL) task->pause_ms = 0;
+    error_free(again);
+}
+
 /* What is over without a run: a kill came between the engine's end and the job's, it was cancelled, or it
  * has expired. */
 static void do_end(struct task *task, const struct store_job *job)
@@ -275,10 +304,7 @@ static void do_end(struct task *task, const struct store_job *job)
                                                               : STORE_EXPIRED;
     bool is_due = state != STORE_EXPIRED || is_past(job, task->scheduler->tuning.now());
     tidemill_error *error = is_due ? end_as(task, state, NULL) : NULL;
-    if (error != NULL && atomic_load(&task->ask) != ASK_SHUTDOWN) {
-        log_event(LOG_WARNING, "%s", error_message(error));
-        task->pause_ms = pause_after(&task->scheduler->tuning, 1);
-    }
+    if (error != NULL && atomic_load(&task->ask) != ASK_SHUTDOWN) end_badly(task, error, state);
     error_free(error);
 }
 

@@ -61,9 +61,25 @@ static tidemill_error *look(struct scheduler *scheduler, int64_t now, int64_t *d
     struct store_jobs jobs = {0};
     TRY(store_job_scan(scheduler->app->store, SCHEDULER_ACTIVE, &jobs));
     tidemill_error *error = windows_step(scheduler, &jobs, now, due);
-    if (error == NULL) error = tasks_step(scheduler, &jobs, now, due);
+    tidemill_error *other =
+        tasks_step(scheduler, &jobs, now, due); /* a full disk stops no cancel */
     store_jobs_free(&jobs);
+    if (error == NULL) return other;
+    error_free(other);
     return error;
+}
+
+/* The store may never work again (a sync has failed): then it is asked ever less often. */
+static int64_t after_failed_look(struct scheduler *scheduler, tidemill_error *error)
+{
+    const struct scheduler_tuning *tuning = &scheduler->tuning;
+    int64_t pause_ms = tuning->pause_ms;
+    for (int i = 0; i < scheduler->n_failed_looks && pause_ms < tuning->pause_max_ms; i++)
+        pause_ms *= 2;
+    scheduler->n_failed_looks++;
+    log_event(LOG_WARNING, "scheduling goes on in a moment: %s", error_message(error));
+    error_free(error);
+    return MIN(pause_ms, tuning->pause_max_ms);
 }
 
 static int64_t step(struct scheduler *scheduler)
@@ -71,11 +87,8 @@ static int64_t step(struct scheduler *scheduler)
     int64_t now = scheduler->tuning.now(), due = INT64_MAX;
     tasks_reap(scheduler);
     tidemill_error *error = look(scheduler, now, &due);
-    if (error != NULL) {
-        log_event(LOG_WARNING, "scheduling goes on in a moment: %s", error_message(error));
-        error_free(error);
-        return scheduler->tuning.pause_ms;
-    }
+    if (error != NULL) return after_failed_look(scheduler, error);
+    scheduler->n_failed_looks = 0;
     clean_up_if_due(scheduler, now);
     if (due <= now) return 0;
     return MIN(due - now, scheduler->tuning.look_ms);

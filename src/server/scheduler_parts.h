@@ -98,6 +98,7 @@ struct scheduler {
     struct shares shares;
     int64_t cleaned_ns;
     bool has_cleaned;
+    int n_failed_looks; /* in a row */
 };
 
 /* scheduler_windows.c: closes those that are due or full. *due: the next time. Returns errors of the
@@ -140,6 +141,7 @@ struct job_end {
     enum store_state state;
     const char *code, *message;
     const struct job_summary *summary; /* of the run that ended now; NULL: there was none */
+    bool is_lost; /* what the engine has done cannot be read: every record counts as not done */
 };
 tidemill_error *job_finish(struct task *task, const struct job_end *end);
 /* What a kill left out after the end of a job. */

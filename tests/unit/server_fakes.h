@@ -41,18 +41,4 @@ void metrics_job(struct metrics *metrics, const struct store_job *job,
     assert_non_null(summary);
 }
 
-struct model_config *server_config_model(const struct server_config *config, const char *name)
-{
-    for (size_t i = 0; i < config->n_models; i++)
-        if (strcmp(config->models[i].name, name) == 0) return &config->models[i];
-    return NULL;
-}
-
-struct queue_config *server_config_queue(const struct server_config *config, const char *name)
-{
-    for (size_t i = 0; i < config->n_queues; i++)
-        if (strcmp(config->queues[i].name, name) == 0) return &config->queues[i];
-    return NULL;
-}
-
 #endif

@@ -21,11 +21,15 @@ static void details_change_and_keep_the_rest(void **unused)
 {
     (void)unused;
     struct store_job job = {.details = strdup("{\"endpoint\":\"/v1/x\",\"big\":1e400}")};
-    expect_fine(details_set_reason(&job, "paused", "no_space", "it is \"full\"", 3), "paused");
+    expect_fine(details_set_reason(&job, "paused", "no_space", "/d/a: it is \"full\"", "/d", 3),
+                "paused");
     expect_fine(details_set_number(&job, "retries", 2), "retries");
     char *code = details_inner_text(&job, "paused", "code");
     assert_string_equal(code, "no_space");
     assert_int_equal((int)details_inner_number(&job, "paused", "attempts", -1), 3);
+    char *message = details_inner_text(&job, "paused", "message");
+    assert_string_equal(message, "a: it is \"full\"");
+    free(message);
     assert_int_equal((int)details_number(&job, "retries", 0), 2);
     expect_fine(details_set(&job, "paused", NULL), "gone");
     assert_string_equal(job.details, "{\"endpoint\":\"/v1/x\",\"big\":1e400,\"retries\":2}");
@@ -150,13 +154,6 @@ static void rates_outlive_the_server(void **unused)
 
 #define HOUR_MS ((int64_t)3600000)
 #define MIDNIGHT ((int64_t)1767225600000)
-
-struct queue_config *server_config_queue(const struct server_config *config, const char *name)
-{
-    for (size_t i = 0; i < config->n_queues; i++)
-        if (strcmp(config->queues[i].name, name) == 0) return &config->queues[i];
-    return NULL;
-}
 
 static void jobs_wait_for_cheap_hours_if_they_can(void **unused)
 {

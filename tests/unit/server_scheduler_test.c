@@ -569,6 +569,51 @@ static void a_stop_checkpoints_and_the_next_start_goes_on(void **unused)
     store_job_free(&job);
 }
 
+/* What the engine keeps was cut short meanwhile: the job fails and says so, and begins anew when it is asked
+ * to. It does not try for ever. */
+static void work_that_was_damaged_fails_the_job_and_a_retry_begins_anew(void **unused)
+{
+    (void)unused;
+    char *path;
+    stage_start(&stage);
+    add_batch("batch_1", "slow", N_SLOW, 0, 0);
+    wait_for_progress("batch_1", 20);
+    stage_stop(&stage);
+    stage_open(&stage);
+    expect_fine(job_path(&stage.app, "batch_1", "output.jsonl.partial", &path), "path");
+    assert_int_equal(truncate(path, 100), 0);
+    free(path);
+    stage_start(&stage);
+    struct store_job job = wait_for("batch_1", STORE_FAILED);
+    expect_counts(&job, 0, N_SLOW, 0, 0);
+    char *code = details_inner_text(&job, "failure", "code");
+    assert_string_equal(code, "corrupt");
+    free(code);
+    store_job_free(&job);
+    retry("batch_1", 0);
+    job = wait_for("batch_1", STORE_COMPLETED);
+    expect_counts(&job, N_SLOW, 0, 0, 0);
+    store_job_free(&job);
+}
+
+static void an_input_that_was_deleted_fails_the_job(void **unused)
+{
+    (void)unused;
+    bool is_found;
+    stage_start(&stage);
+    add_batch("batch_1", "slow", N_SLOW, 0, 0);
+    wait_for_progress("batch_1", 20);
+    stage_stop(&stage);
+    stage_open(&stage);
+    struct store_job job = stage_wait(&stage, "batch_1", ~0u);
+    expect_fine(store_file_delete(stage.app.store, "tenant", job.input_file, &is_found), "delete");
+    store_job_free(&job);
+    stage_start(&stage);
+    job = wait_for("batch_1", STORE_FAILED);
+    assert_true(job.counts.completed >= 20); /* what was done is handed on */
+    store_job_free(&job);
+}
+
 static void who_could_not_be_told_is_told_later(void **unused)
 {
     (void)unused;
@@ -745,6 +790,8 @@ int main(int argc, char **argv)
         TEST(a_queue_with_hours_waits_for_them),
         TEST(a_job_stops_when_its_hours_end_and_goes_on_the_next_night),
         TEST(a_stop_checkpoints_and_the_next_start_goes_on),
+        TEST(work_that_was_damaged_fails_the_job_and_a_retry_begins_anew),
+        TEST(an_input_that_was_deleted_fails_the_job),
         TEST(who_could_not_be_told_is_told_later),
         TEST(what_is_committed_can_be_read_while_it_runs),
         TEST(a_full_disk_pauses_and_room_resumes),
