@@ -29,9 +29,8 @@ static bool is_sync_error(int code)
 
 static bool is_full(const struct db *db, int code)
 {
-    int cause = sqlite3_system_errno(db->handle);
-    if (code == SQLITE_FULL) return true;
-    return (code & 0xff) == SQLITE_IOERR && (cause == ENOSPC || cause == EDQUOT);
+    int cause = sqlite3_system_errno(db->handle); /* of the memory that connections share */
+    return code == SQLITE_FULL || (code == SQLITE_IOERR_SHMSIZE && cause == ENOSPC);
 }
 
 static enum error_code meaning_of(const struct db *db, int code)

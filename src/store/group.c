@@ -40,6 +40,19 @@ void store_stop_for_ever(struct store *store, const tidemill_error *cause)
     health_note(store, store->final);
 }
 
+static tidemill_error *apply_stop(struct store *store, void *context)
+{
+    store_stop_for_ever(store, context);
+    return error_again(store->final);
+}
+
+tidemill_error *store_sync_failed(struct store *store, tidemill_error *error)
+{
+    struct write write = {.apply = apply_stop, .context = error};
+    if (error_code_of(error) == ERROR_IO) error_free(store_write(store, &write));
+    return error;
+}
+
 /* --- one change ------------------------------------------------------------------------------------ */
 
 static bool is_in_transaction(const struct store *store)
@@ -196,6 +209,7 @@ static void renew_reserve(struct store *store)
         return;
     tidemill_error *error = reserve_make(store);
     if (error != NULL) store->reserve_retry_ns = clock_now_ns() + 1000000000;
+    if (error_code_of(error) == ERROR_IO) store_stop_for_ever(store, error);
     error_free(error);
 }
 
@@ -212,6 +226,7 @@ void group_write(struct store *store, struct group *group)
     tidemill_error *error =
         store->final != NULL ? error_again(store->final) : transact(store, group);
     windows_settle(store, error == NULL);
+    if (error == NULL && store->final == NULL) health_note(store, NULL);
     finish_accepts(store, group->accepts, error);
     if (error == NULL || store->final != NULL)
         finish_writes(store, group->writes, error);
@@ -220,7 +235,6 @@ void group_write(struct store *store, struct group *group)
     if (error == NULL) {
         checkpoint(store);
         renew_reserve(store);
-        if (!store->met_full && store->final == NULL) health_note(store, NULL);
     }
     error_free(error);
 }

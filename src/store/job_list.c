@@ -10,9 +10,9 @@
 /* Rows of one millisecond are told apart by seq. Four texts, so that each has its index. */
 #define PAGE(where, compare, order)                                                                \
     JOB_ROW                                                                                        \
-        "WHERE " where "kind = ?2 AND (?3 IS NULL OR queue = ?3) AND ((1 << state) & ?4) != 0 "    \
-        "AND (?8 IS NULL OR substr(jobs.id, 1, length(?8)) = ?8) AND (created_at, seq) " compare   \
-        " (?5, ?6) ORDER BY created_at " order ", seq " order " LIMIT ?7"
+    "WHERE " where "kind = ?2 AND (?3 IS NULL OR queue = ?3) AND ((1 << state) & ?4) != 0 "        \
+    "AND (?8 IS NULL OR substr(jobs.id, 1, length(?8)) = ?8) AND (created_at, seq) " compare       \
+    " (?5, ?6) ORDER BY created_at " order ", seq " order " LIMIT ?7"
 static const char page_of_tenant_up[] = PAGE("tenant = ?1 AND ", ">", "ASC");
 static const char page_of_tenant_down[] = PAGE("tenant = ?1 AND ", "<", "DESC");
 static const char page_of_all_up[] = PAGE("?1 IS NULL AND ", ">", "ASC");

@@ -49,6 +49,8 @@ void writer_stop(struct store *store); /* after what waits */
 
 /* Nothing is changed any more, by anybody. */
 void store_stop_for_ever(struct store *store, const tidemill_error *cause);
+/* From another thread: a sync that failed there. Gives the error back. */
+tidemill_error *store_sync_failed(struct store *store, tidemill_error *error);
 /* The same text and code once more: one failure of many callers. */
 tidemill_error *error_again(const tidemill_error *error);
 
@@ -186,6 +188,8 @@ void place_remove_tree(struct store *store, const char *path);
 
 /* Files and folders that no row knows. */
 tidemill_error *collect_orphans(struct store *store);
+
+void quota_is_full_disk(void); /* quota.c */
 
 tidemill_error *reserve_make(struct store *store); /* does nothing if it is there */
 bool reserve_give_up(struct store *store);         /* false: there is none */

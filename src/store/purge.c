@@ -176,7 +176,7 @@ tidemill_error *store_job_folder(struct store *store, const char *id, char **ret
     if (!is_id(id)) return error_new(ERROR_USAGE, "this is no job's id");
     TRY(place_path(store, "jobs", id, ret));
     tidemill_error *error = io_make_directory(store->io, *ret, 0700);
-    if (error == NULL) error = io_sync_directory(store->io, *ret);
+    if (error == NULL) error = store_sync_failed(store, io_sync_directory(store->io, *ret));
     if (error == NULL) return NULL;
     free(*ret);
     *ret = NULL;

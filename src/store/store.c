@@ -157,6 +157,7 @@ static tidemill_error *open_with(const struct io *io, const char *path,
 {
     struct store *store = NULL;
     if (sodium_init() < 0) return error_new(ERROR_UNSUPPORTED, "libsodium has no random source");
+    quota_is_full_disk();
     TRY(allocate(io, path, &store));
     tidemill_error *error = open_it(store);
     if (error != NULL)

@@ -106,7 +106,8 @@ static tidemill_error *sync_content(const struct store_upload *upload)
     if (upload->is_broken)
         return error_new(ERROR_IO, "a write of this upload failed: it is not whole");
     if (io->fdatasync(io->context, upload->fd) == 0) return NULL;
-    return error_errno(ERROR_IO, errno, "cannot sync %s", upload->path);
+    tidemill_error *error = error_errno(ERROR_IO, errno, "cannot sync %s", upload->path);
+    return store_sync_failed(upload->store, error);
 }
 
 /* Its own name; the upload's path is that from then on. */
@@ -117,8 +118,12 @@ static tidemill_error *publish(struct store_upload *upload, const struct store_f
     tidemill_error *error = io_exists(upload->store->io, path)
                                 ? error_new(ERROR_EXISTS, "there is a file %s already", file->id)
                                 : NULL;
-    if (error == NULL) error = io_publish(upload->store->io, upload->path, path);
+    if (error == NULL)
+        error = store_sync_failed(upload->store, io_publish(upload->store->io, upload->path, path));
     if (error != NULL) {
+        /* The name may be there, and may or may not last. */
+        if (error_code_of(error) != ERROR_EXISTS)
+            (void)upload->store->io->unlink(upload->store->io->context, path);
         free(path);
         return error;
     }
