@@ -5,12 +5,15 @@ our own server, whose answers have to be those of the model file itself."""
 
 import base64
 import json
+import sys
 import threading
+import time
 
 import numpy as np
 import pytest
-from conftest import read_jsonl, run, write_jsonl
+from conftest import ROOT, read_jsonl, run, write_jsonl
 from server import Server
+from upstream import Upstream, chat_answer
 
 triton = pytest.importorskip("tritonclient.http")
 from tritonclient.utils import InferenceServerException  # noqa: E402
@@ -361,6 +364,69 @@ def test_openai_models_and_requests(server):
                        ({"model": "echo"}, "takes tensors")]:
         answer = server.post("/v1/chat/completions", body)
         assert answer.status in (400, 501) and part in error_of(answer)["message"], answer.body
+
+
+def test_openai_requests_go_on_to_a_server(tmp_path):
+    def answer(request):
+        if request.json["messages"][0]["content"] == "fail":
+            return 400, {"error": {"message": "not that"}}
+        return chat_answer(request)
+
+    body = {"model": "mill", "messages": [{"role": "user", "content": "hello"}]}
+    with Upstream(answer) as upstream, Server(
+            tmp_path, f"models:\n  mill:\n    model: {upstream.url}/v1\n    retries: 0\n") as server:
+        got = server.post("/v1/chat/completions", body)
+        assert got.status == 200 and got.json["choices"][0]["message"]["content"] == "HELLO", got.body
+        asked = [request for request in upstream.requests if request.path == "/v1/chat/completions"]
+        assert asked[0].json == body
+        body["messages"][0]["content"] = "fail"
+        got = server.post("/v1/chat/completions", body)
+        assert got.status in (400, 502) and "not that" in error_of(got)["message"], got.body
+
+
+HANDLER = """
+import os, tidemill
+
+@tidemill.model
+def predict(records):
+    if any(record == "die" for record in records): os._exit(7)
+    return [{"got": record} for record in records]
+
+if __name__ == "__main__":
+    predict.serve()
+"""
+
+
+def test_a_program_answers_at_once_in_every_dialect(tmp_path):
+    (tmp_path / "handler.py").write_text(HANDLER)
+    config = f"models:\n  mine:\n    model: 'exec:{sys.executable} {tmp_path}/handler.py'\n"
+    path = {"PYTHONPATH": str(ROOT / "python"), "PYTHONDONTWRITEBYTECODE": "1"}
+    with Server(tmp_path, config, env=path) as server:
+        rows = [{"a": 1}, "b", None]
+        answer = server.post("/v1/models/mine:predict", {"instances": rows})
+        assert answer.json == {"predictions": [{"got": row} for row in rows]}, answer.body
+        assert server.post("/predictions/mine", b'{"a":[1, 2]}').json == {"got": {"a": [1, 2]}}
+        body = {"model": "mine", "messages": []}
+        assert server.post("/v1/chat/completions", body).json == {"got": body}
+        request = {"inputs": [{"name": server.get("/v2/models/mine").json["inputs"][0]["name"],
+                               "datatype": "BYTES", "shape": [1], "data": ["[1]"]}]}
+        answer = server.post("/v2/models/mine/infer", request)
+        assert answer.json["outputs"][0]["data"] == ['{"got":[1]}'], answer.body
+        answer = server.post("/predictions/mine", b'"die"')
+        assert answer.status == 500 and "exited with status 7" in answer.json["message"], answer.body
+        assert server.post("/predictions/mine", b"1").json == {"got": 1}
+
+
+def test_a_reload_brings_other_models(tmp_path):
+    with Server(tmp_path, "models:\n  one:\n    model: echo:width=2\n") as server:
+        assert server.post("/predictions/one", b"[1,2]").json == [1, 2]
+        server.write_config("models:\n  two:\n    model: echo:width=2\n")
+        server.process.send_signal(1)  # SIGHUP
+        deadline = time.monotonic() + 20
+        while server.post("/predictions/two", b"[1,2]").status != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert server.post("/predictions/one", b"[1,2]").status == 404
 
 
 # --- ourselves ---------------------------------------------------------------------------------------------------------

@@ -195,6 +195,38 @@ static void more_rows_than_a_microbatch_may_have_go_in_pieces(void **state)
     }
 }
 
+/* Rows of strings differ in bytes: pieces are found by walking. */
+static void rows_of_strings_go_in_pieces(void **state)
+{
+    (void)state;
+    struct stage stage = stage_new("echo:width=2,type=string");
+    struct asked asked[3];
+    struct buffer texts = {0};
+    for (uint32_t i = 0; i < 2 * 37; i++) {
+        uint32_t size = i % 5;
+        buffer_append(&texts, &size, sizeof size);
+        buffer_append(&texts, "abcd", size);
+    }
+    stage_start(&stage);
+    for (size_t i = 0; i < COUNT_OF(asked); i++) {
+        prepare(&stage, &asked[i], 0, 1);
+        asked[i].input.type = TENSOR_STRING;
+        asked[i].input.shape.dims[0] = 37;
+        asked[i].input.data = texts.data;
+        asked[i].input.bytes = texts.size;
+        ask(&stage, &asked[i]);
+    }
+    wait_for(&stage, COUNT_OF(asked));
+    for (size_t i = 0; i < COUNT_OF(asked); i++) {
+        assert_fine(asked[i].call.error);
+        assert_int_equal(asked[i].call.values[0].bytes, texts.size);
+        assert_memory_equal(asked[i].call.values[0].data, texts.data, texts.size);
+        forget(&asked[i]);
+    }
+    buffer_free(&texts);
+    stage_end(&stage);
+}
+
 static void a_crash_costs_the_call_that_did_it(void **state)
 {
     (void)state;
@@ -574,6 +606,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_call_gets_its_own_rows),
         cmocka_unit_test(more_rows_than_a_microbatch_may_have_go_in_pieces),
+        cmocka_unit_test(rows_of_strings_go_in_pieces),
         cmocka_unit_test(a_crash_costs_the_call_that_did_it),
         cmocka_unit_test(a_call_that_hangs_ends_at_the_time_limit),
         cmocka_unit_test(rows_of_other_shapes_are_not_stacked),
