@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* delivery.h - telling others that a job has ended: webhooks (Standard Webhooks), and sinks that take
- * its answers. At least once, with the same event id each time; what is not delivered is tried again
- * for three days, with backoff and jitter. */
+/* delivery.h - telling others that a job has ended: webhooks (Standard Webhooks), sinks that take its
+ * answers, and clients that wait. At least once, with the same event id each time; what is not delivered
+ * is tried again for three days, with backoff and jitter. */
 #ifndef TIDEMILL_SERVER_DELIVERY_H
 #define TIDEMILL_SERVER_DELIVERY_H
 

@@ -164,7 +164,7 @@ static const char *why_not_parsed(CURLU *parsed, bool may_be_private)
     if (scheme == NULL || (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0))
         why = "only https is allowed";
     else if (strcmp(scheme, "http") == 0 && !may_be_private)
-        why = "only https is allowed, unless webhooks-private is set";
+        why = "only https is allowed, unless webhooks_private is set";
     else if (host == NULL || host[0] == '\0')
         why = "it names no host";
     else if (has_part(parsed, CURLUPART_USER) || has_part(parsed, CURLUPART_PASSWORD))

@@ -8,9 +8,9 @@
 
 tidemill_error *results_open(struct app *app, struct results **ret);
 void results_close(struct results *results); /* NULL is fine */
-/* Of a window that ended, however it did: puts its answers, the record's key -> its line of output,
- * and forgets what was asked for in it. Blocking; again is harmless. The key is read from the line
- * itself (KEY_FIELD; without one "custom_id" or "id"), never reckoned from its place. */
+/* Puts the answers of a window that ended, however it did: each line of output under its record's key
+ * (KEY_FIELD; without one "id" or "custom_id"), which takes the place of the line's "id". Which record a
+ * line is of, the line itself says. Blocking; again is harmless. */
 tidemill_error *results_put_window(struct results *results, const struct store_job *job);
 
 struct result {
@@ -39,6 +39,9 @@ enum result_found results_find(struct results *results, const struct queue_confi
                                struct result_ask *ask);
 /* When a newer answer may come: the queue's window that is open now, or would be, closes. */
 int64_t results_next_close(struct results *results, const struct queue_config *queue, int64_t now);
+
+/* What was asked for in a window may be asked for again: it has ended, with an answer or without. */
+void results_window_ended(struct results *results, const char *window);
 
 struct results_stats {
     uint64_t hits, stale, misses, defaults, enqueued;

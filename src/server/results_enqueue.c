@@ -9,6 +9,7 @@
 #include "format/format.h"
 #include "server/request_id.h"
 #include "server/requests.h"
+#include "server/scheduler.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,6 +125,11 @@ void asked_forget(struct asked *asked, const char *window)
                    strcmp(asked->slots[i].window, window) == 0;
     if (is_there) rebuild(asked, asked->n_slots, window);
     pthread_mutex_unlock(&asked->mutex);
+}
+
+void results_window_ended(struct results *results, const char *window)
+{
+    asked_forget(results->asked, window);
 }
 
 /* --- one record ------------------------------------------------------------------------------------ */

@@ -3,9 +3,8 @@
 #ifndef TIDEMILL_SERVER_RESULTS_PARTS_H
 #define TIDEMILL_SERVER_RESULTS_PARTS_H
 
+#include "server/result_lines.h"
 #include "server/results.h"
-
-#define RESULT_KEY_BYTES_MAX 4096
 
 struct asked; /* results_enqueue.c: what misses asked for */
 
@@ -61,8 +60,4 @@ void asked_forget(struct asked *asked, const char *window);
 /* `is_older_kept`: what is there and newer stays. */
 tidemill_error *results_put_output(struct results *results, const struct store_job *job,
                                    bool keeps_newer);
-/* The field of a line of output that is its key; false: it has none. Points into `scratch` or the
- * document. Exposed for tests. */
-bool result_line_key(struct slice line, const char *field, struct buffer *key);
-
 #endif

@@ -8,6 +8,7 @@
 #include "server/request_id.h"
 #include "server/requests.h"
 #include "server/results_parts.h"
+#include "server/scheduler.h"
 #include "tempdir.h"
 
 #include <stdio.h>
@@ -65,6 +66,11 @@ tidemill_error *store_file_path(struct store *store, const char *id, char **ret)
     (void)store;
     *ret = strdup(tempdir_path(&fake.folder, id));
     return NULL;
+}
+
+tidemill_error *store_window_path(struct store *store, const char *id, char **ret)
+{
+    return store_file_path(store, id, ret);
 }
 
 tidemill_error *store_job_list(struct store *store, const struct store_page *page,
@@ -171,18 +177,43 @@ static inline void fake_close(struct fake_server *server)
     tempdir_close(&fake.folder);
 }
 
-/* A window of `tenant` that answered `lines`. */
+/* A line of output as the engine makes it: with the record's place as its id. */
+static inline void fake_answer(struct buffer *out, const char *line, size_t size, unsigned place)
+{
+    static const char head[] = "{\"id\":";
+    size_t i = 1;
+    if (strncmp(line, head, sizeof head - 1) == 0) {
+        i = sizeof head - 1;
+        while (i < size && line[i] != ',' && line[i] != '}') i++;
+        buffer_printf(out, "{\"id\":%u", place);
+    } else {
+        buffer_printf(out, "{\"id\":%u,", place);
+    }
+    buffer_append(out, line + i, size - i);
+    buffer_byte(out, '\n');
+}
+
+/* A window of `tenant` with these records, each answered with what it holds. A record "-" failed. */
 static inline struct store_job fake_window(const char *tenant, const char *queue, const char *lines,
                                            int64_t done_at)
 {
     struct store_job job = {.kind = STORE_WINDOW, .state = STORE_COMPLETED};
     static unsigned n;
+    struct buffer answers = {0};
+    unsigned place = 1;
     snprintf(job.id, sizeof job.id, "win_%06x", ++n);
     snprintf(job.tenant, sizeof job.tenant, "%s", tenant);
     snprintf(job.queue, sizeof job.queue, "%s", queue);
     snprintf(job.output_file, sizeof job.output_file, "file-%06x", n);
     job.state_at[STORE_COMPLETED] = done_at;
-    tempdir_write(tempdir_path(&fake.folder, job.output_file), lines, strlen(lines));
+    for (const char *line = lines; *line != '\0'; place++) {
+        size_t size = strcspn(line, "\n");
+        if (line[0] != '-') fake_answer(&answers, line, size, place);
+        line += size + (line[size] == '\n');
+    }
+    tempdir_write(tempdir_path(&fake.folder, job.id), lines, strlen(lines));
+    tempdir_write(tempdir_path(&fake.folder, job.output_file), answers.data, answers.size);
+    buffer_free(&answers);
     return job;
 }
 

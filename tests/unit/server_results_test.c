@@ -48,17 +48,34 @@ static void keeps_lines_by_key(void **state)
     (void)state;
     fake_put(&server, "a", "plain",
              "{\"id\":\"one\",\"label\":1}\n{\"id\":2,\"label\":2}\n"
-             "{\"id\":\"x\",\"custom_id\":\"three\",\"label\":3}\n{\"label\":4}\nnonsense\n"
+             "{\"custom_id\":\"three\",\"label\":3}\n{\"label\":4}\n-\n-\n"
              "{\"id\":\"\\u00e9\",\"label\":5}\n{\"id\":\"last\",\"label\":6}",
              1000);
     assert_string_equal(value_of("a", "plain", "one"), "{\"id\":\"one\",\"label\":1}");
-    assert_string_equal(value_of("a", "plain", "2"), "{\"id\":2,\"label\":2}");
-    assert_non_null(value_of("a", "plain", "three"));
-    assert_null(value_of("a", "plain", "x"));
-    assert_non_null(value_of("a", "plain", "\xc3\xa9"));
+    assert_string_equal(value_of("a", "plain", "2"), "{\"id\":\"2\",\"label\":2}");
+    assert_string_equal(value_of("a", "plain", "three"),
+                        "{\"id\":\"three\",\"custom_id\":\"three\",\"label\":3}");
+    assert_string_equal(value_of("a", "plain", "\xc3\xa9"), "{\"id\":\"\xc3\xa9\",\"label\":5}");
     assert_string_equal(value_of("a", "plain", "last"), "{\"id\":\"last\",\"label\":6}");
-    assert_null(value_of("a", "plain", "four"));
+    assert_null(value_of("a", "plain", "3")); /* no place is a key */
     assert_null(value_of("a", "plain", ""));
+}
+
+/* An output that is not of this window is nobody's answer. */
+static void refuses_answers_without_records(void **state)
+{
+    (void)state;
+    static const char *const outputs[] = {"{\"id\":2,\"label\":1}\n", "{\"id\":0,\"label\":1}\n",
+                                          "{\"id\":\"one\",\"label\":1}\n", "nonsense\n",
+                                          "{\"id\":1,\"label\":1}\n{\"id\":1,\"label\":2}\n"};
+    for (size_t i = 0; i < COUNT_OF(outputs); i++) {
+        struct store_job job = fake_window("a", "plain", "{\"id\":\"one\"}\n", 1000);
+        tempdir_write(tempdir_path(&fake.folder, job.output_file), outputs[i], strlen(outputs[i]));
+        tidemill_error *error = results_put_window(server.app.results, &job);
+        if (error_code_of(error) != ERROR_CORRUPT) fail_msg("%s", outputs[i]);
+        error_free(error);
+    }
+    assert_null(value_of("a", "plain", "one"));
 }
 
 static void replaces_what_a_later_window_answers(void **state)
@@ -262,6 +279,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(keeps_lines_by_key),
+        TEST(refuses_answers_without_records),
         TEST(replaces_what_a_later_window_answers),
         TEST(keeps_tenants_and_queues_apart),
         TEST(takes_many_lines),
