@@ -8,7 +8,6 @@
 #include "server/delivery.h"
 
 #include "plan/plan.h"
-#include "plan/upstream.h"
 #include "server/delivery_parts.h"
 #include "server/requests.h"
 #include "server/results.h"
