@@ -10,6 +10,29 @@
 #include <string.h>
 
 /* Of `tidemill bench` alone; the others are in the table. */
+/* Commands in completions, with a word on each. */
+static const struct {
+    const char *name, *help;
+    const char *flags; /* of one with options of its own; NULL: those of the table */
+} commands[] = {
+    {"run", "run one job", NULL},
+    {"serve", "serve models and queues", "--listen --data --log-format --help"},
+    {"check", "read tidemill.yaml", "--help"},
+    {"key", "make, list and revoke API keys",
+     "--data --name --tenant --queues --rpm --budget --admin --json --help"},
+    {"submit", "send requests to a server",
+     "--endpoint --window --budget --wait --output --errors --queue --server --json --help"},
+    {"status", "show a batch", "--server --json --help"},
+    {"results", "write the answers of a batch", "--follow --output --errors --server --help"},
+    {"get", "print what a queue answered", "--server --help"},
+    {"cancel", "cancel a batch", "--server --json --help"},
+    {"ls", "list batches", "--limit --server --json --help"},
+    {"inspect", "show a model", NULL},
+    {"bench", "measure a model", NULL},
+    {"cache", "results shared between jobs", "--json --max-bytes --help"},
+    {"prices", "list prices", "--help"},
+};
+
 #define BENCH_FLAGS "--batch-sizes --lengths --seconds --json --plot"
 
 /* Man pages want hyphens and backslashes escaped. */
@@ -59,18 +82,33 @@ static void print_choices(const char *choices)
     for (const char *p = choices; *p != '\0'; p++) putchar(*p == '|' ? ' ' : *p);
 }
 
+/* Commands with options of their own have those, and files. */
+static void print_bash_flags(void)
+{
+    puts("    case ${COMP_WORDS[1]},$cur in");
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        if (commands[i].flags != NULL && strcmp(commands[i].name, "cache") != 0)
+            printf("        %s,-*) COMPREPLY=($(compgen -W '%s' -- \"$cur\")); return ;;\n"
+                   "        %s,*) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n",
+                   commands[i].name, commands[i].flags, commands[i].name);
+    puts("    esac");
+}
+
 static int print_bash(void)
 {
-    puts("# bash completion for tidemill; made by 'tidemill docs bash'.\n"
-         "_tidemill()\n{\n"
-         "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
-         "    if [ \"$cur\" = = ]; then cur=; fi\n"
-         "    if [ \"$prev\" = = ]; then prev=${COMP_WORDS[COMP_CWORD-2]}; fi\n"
-         "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-         "        COMPREPLY=($(compgen -W 'run inspect bench cache prices --help --version' -- "
-         "\"$cur\"))\n"
-         "        return\n    fi\n"
-         "    case $prev in");
+    fputs("# bash completion for tidemill; made by 'tidemill docs bash'.\n"
+          "_tidemill()\n{\n"
+          "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
+          "    if [ \"$cur\" = = ]; then cur=; fi\n"
+          "    if [ \"$prev\" = = ]; then prev=${COMP_WORDS[COMP_CWORD-2]}; fi\n"
+          "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
+          "        COMPREPLY=($(compgen -W '",
+          stdout);
+    for (size_t i = 0; i < COUNT_OF(commands); i++) printf("%s ", commands[i].name);
+    puts("--help --version' -- \"$cur\"))\n"
+         "        return\n    fi");
+    print_bash_flags();
+    puts("    case $prev in");
     for (size_t i = 0; i < n_job_options; i++) {
         if (job_options[i].type != OPTION_CHOICE) continue;
         printf("        --%s) COMPREPLY=($(compgen -W '", job_options[i].name);
@@ -129,12 +167,30 @@ static void zsh_option(const struct option *option)
     puts("' \\");
 }
 
+static void print_zsh_flags(void)
+{
+    for (size_t i = 0; i < COUNT_OF(commands); i++) {
+        if (commands[i].flags == NULL || strcmp(commands[i].name, "cache") == 0) continue;
+        printf("elif [[ ${words[2]} = %s ]]; then\n    _arguments", commands[i].name);
+        for (const char *flag = commands[i].flags; *flag != '\0';) {
+            int length = (int)strcspn(flag, " ");
+            printf(" '%.*s'", length, flag);
+            flag += length + (flag[length] == ' ');
+        }
+        puts(" '*:file:_files'");
+    }
+}
+
 static int print_zsh(void)
 {
     puts("#compdef tidemill\n# zsh completion for tidemill; made by 'tidemill docs zsh'.\n"
          "if (( CURRENT == 2 )); then\n"
-         "    _values command 'run[run one job]' 'inspect[show a model]' 'bench[measure a model]' "
-         "'cache[results shared between jobs]' 'prices[list prices]'\n"
+         "    _values command \\");
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        printf("        '%s[%s]'%s\n", commands[i].name, commands[i].help,
+               i + 1 < COUNT_OF(commands) ? " \\" : "");
+    print_zsh_flags();
+    puts(""
          "elif [[ ${words[2]} = cache ]]; then\n"
          "    if (( CURRENT == 3 )); then\n"
          "        _values action 'stat[what is in it]' 'prune[drop the oldest]' 'clear[drop all]'\n"

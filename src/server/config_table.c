@@ -43,7 +43,7 @@ const struct config_key config_keys[] = {
                 .type = OPTION_PATH,
                 .offset = AT_SERVER(data),
                 .value = "FOLDER",
-                .default_text = "data",
+                .default_text = "tidemill-data",
                 .help = "folder of all that the server must not forget; one server a folder"}},
     {.section = SECTION_SERVER,
      .option = {.name = "resp",

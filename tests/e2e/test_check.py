@@ -97,3 +97,25 @@ def test_the_schemas_examples_are_taken(tmp_path):
             block += "models: {digits: {model: digits.onnx}}\n"
         (tmp_path / "tidemill.yaml").write_text(block)
         run("check", cwd=tmp_path, check=0)
+
+
+# --- completions ------------------------------------------------------------------------------------
+
+
+def commands():
+    return re.findall(r"^  (\w+) ", run("--help", check=0).out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completions_know_all_commands(shell):
+    text = run("docs", shell, check=0).out
+    for command in commands():
+        assert re.search(rf"\b{command}\b", text), command
+
+
+def test_completions_know_the_options_that_help_tells():
+    bash = run("docs", "bash", check=0).out
+    for command in ("serve", "check", "key", "submit", "status", "results", "get", "cancel", "ls"):
+        told = set(re.findall(r"^ +(?:-h, )?(--[\w-]+)", run(command, "--help", check=0).out, re.MULTILINE))
+        known = set(re.search(rf"{command},-\*\).*?-W '(.*?)'", bash).group(1).split())
+        assert told == known, command

@@ -20,7 +20,7 @@ static void one_line_is_a_server(void **unused)
     assert_int_equal(config->listen.n, 1);
     assert_string_equal(config->listen.items[0], "127.0.0.1:8080");
     assert_string_equal(config->path, CONFIG_PATH);
-    assert_string_equal(config->data, "etc/data");
+    assert_string_equal(config->data, "etc/tidemill-data");
     assert_null(config->resp);
     assert_null(config->tls_certificate);
     assert_false(config->is_insecure || config->needs_key || config->webhooks_private);
@@ -273,10 +273,10 @@ static void paths_are_seen_from_the_files_folder(void **unused)
     static const struct {
         const char *path, *model, *data;
     } rows[] = {
-        {"tidemill.yaml", "m.onnx", "data"},
-        {"/etc/tidemill/t.yaml", "/etc/tidemill/m.onnx", "/etc/tidemill/data"},
-        {"../t.yaml", "../m.onnx", "../data"},
-        {"/t.yaml", "/m.onnx", "/data"},
+        {"tidemill.yaml", "m.onnx", "tidemill-data"},
+        {"/etc/tidemill/t.yaml", "/etc/tidemill/m.onnx", "/etc/tidemill/tidemill-data"},
+        {"../t.yaml", "../m.onnx", "../tidemill-data"},
+        {"/t.yaml", "/m.onnx", "/tidemill-data"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct simdisk *disk = simdisk_new();
