@@ -25,6 +25,16 @@ void loop_accept_pause(struct loop *loop, bool is_paused)
     }
 }
 
+void loop_accept_end(struct loop *loop)
+{
+    struct net_server *server = loop->server;
+    for (size_t i = 0; i < server->n_listeners; i++) {
+        epoll_ctl(loop->epoll, EPOLL_CTL_DEL, server->listeners[i].fd, NULL);
+        close(server->listeners[i].fd);
+        server->listeners[i].fd = -1;
+    }
+}
+
 static struct loop *least_loaded(struct net_server *server)
 {
     struct loop *best = &server->loops[0];

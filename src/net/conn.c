@@ -38,7 +38,8 @@ bool conn_begin(struct loop *loop, struct conn *conn)
               loop->now_ms + (conn->ssl == NULL ? limits->idle_ms : limits->header_ms));
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                                 .data.ptr = conn};
-    if (epoll_ctl(loop->epoll, EPOLL_CTL_ADD, conn->fd, &event) == 0) return true;
+    bool is_late = atomic_load(&loop->server->stage) != STAGE_RUN; /* nobody would close it */
+    if (!is_late && epoll_ctl(loop->epoll, EPOLL_CTL_ADD, conn->fd, &event) == 0) return true;
     conn_close(conn);
     return false;
 }

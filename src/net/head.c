@@ -124,10 +124,8 @@ static bool ask_before(struct exchange *exchange)
 static void expect_body(struct exchange *exchange)
 {
     bool is_stream = exchange->route->body == NET_BODY_STREAM;
-    if (exchange->route->is_blocking && exchange->stream == NULL) exchange->stream = stream_new();
-    if (exchange->route->is_blocking && exchange->stream == NULL)
-        exchange_fault(exchange, 503, "out of memory");
-    else if (is_stream && !stream_open(exchange->stream))
+    if (exchange->stream == NULL) exchange->stream = stream_new();
+    if (exchange->stream == NULL || (is_stream && !stream_open(exchange->stream)))
         exchange_fault(exchange, 503, "out of memory");
     if (is_stream) return; /* 100 Continue when the handler begins to read */
     static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";

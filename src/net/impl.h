@@ -168,8 +168,8 @@ struct loop_counters { /* written by the loop's thread alone */
 
 struct loop {
     struct net_server *server;
-    pthread_t thread;
-    int epoll, event; /* event: an eventfd that wakes it */
+    pthread_t thread, self; /* the same, written by who starts it and by itself */
+    int epoll, event;       /* event: an eventfd that wakes it */
     bool is_started;
     int64_t now_ms;
     int64_t wall_s;
@@ -232,6 +232,7 @@ tidemill_error *listener_open(const char *address, bool is_tls, struct listener 
 void listener_close(struct listener *listener);
 void loop_accept(struct loop *loop, struct listener *listener);
 void loop_accept_pause(struct loop *loop, bool is_paused);
+void loop_accept_end(struct loop *loop); /* closes the listeners */
 
 /* --- loop.c -------------------------------------------------------------------------------------- */
 tidemill_error *loop_init(struct loop *loop, struct net_server *server);

@@ -49,7 +49,7 @@ void loop_free(struct loop *loop)
 
 bool loop_is_here(const struct loop *loop)
 {
-    return pthread_equal(loop->thread, pthread_self());
+    return pthread_equal(loop->self, pthread_self());
 }
 
 void loop_wake(struct loop *loop)
@@ -231,8 +231,9 @@ static void see_stage(struct loop *loop)
 {
     int stage = atomic_load(&loop->server->stage);
     if (stage == loop->stage_seen) return;
+    if (loop->stage_seen == STAGE_RUN && loop == loop->server->loops) loop_accept_end(loop);
     loop->stage_seen = stage;
-    if (stage >= STAGE_STOP && loop == loop->server->loops) loop_accept_pause(loop, true);
+    loop->is_accept_paused = false;
     if (stage >= STAGE_STOP) close_some(loop, stage >= STAGE_CUT);
 }
 
@@ -273,7 +274,7 @@ static void die(struct loop *loop)
 static void *run(void *context)
 {
     struct loop *loop = context;
-    loop->thread = pthread_self();
+    loop->self = pthread_self();
     look_at_clock(loop);
     wheel_init(&loop->wheel, loop->now_ms);
     loop->stage_seen = STAGE_RUN;

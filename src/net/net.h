@@ -83,7 +83,8 @@ tidemill_error *net_server_start(struct net_server *server);
 /* The addresses it listens on, ports filled in: "127.0.0.1:41234". */
 size_t net_server_addresses(const struct net_server *server, const char *const **ret);
 /* Takes no new connections, closes idle ones, waits until exchanges under way are answered, at most
- * `wait_ms`; whoever is left is cut off. */
+ * `wait_ms`; whoever is left is cut off. Handlers of the pool are waited for. An exchange that somebody
+ * kept may be answered later, but before net_server_free. */
 void net_server_stop(struct net_server *server, int wait_ms);
 void net_server_free(struct net_server *server); /* stopped before; NULL is fine */
 
@@ -110,8 +111,9 @@ tidemill_error *exchange_read(struct exchange *exchange, void *data, size_t size
 /* Content-Length, or -1 where the body is chunked. */
 int64_t exchange_body_length(const struct exchange *exchange);
 const char *exchange_peer(const struct exchange *exchange); /* "127.0.0.1:51234", "unix" */
-bool exchange_is_gone(const struct exchange *exchange);     /* the client is; a hint */
-double exchange_age_s(const struct exchange *exchange);     /* since its head was there */
+/* The client is; a hint. One that ended only its own half looks gone, too, and still hears an answer. */
+bool exchange_is_gone(const struct exchange *exchange);
+double exchange_age_s(const struct exchange *exchange); /* since its head was there */
 /* "req_" and 24 hexadecimal digits: the answer's X-Request-Id, the log's request_id. */
 const char *exchange_id(const struct exchange *exchange);
 
@@ -134,7 +136,7 @@ void exchange_answer_buffer(struct exchange *exchange, int status, const char *t
 /* `size` bytes of an open file from `offset`; takes the descriptor. */
 void exchange_answer_file(struct exchange *exchange, int status, const char *type, int fd,
                           uint64_t offset, uint64_t size);
-/* Chunked, piece by piece, from a blocking handler: waits while the client is slow. After an error
+/* Chunked, piece by piece, from any thread but a loop's: waits while the client is slow. After an error
  * (ERROR_IO: it is gone) only exchange_end is left. */
 void exchange_begin(struct exchange *exchange, int status, const char *type);
 tidemill_error *exchange_write(struct exchange *exchange, const void *data, size_t size);

@@ -5,6 +5,7 @@
  * connection without progress is closed. */
 #include "net/impl.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -69,6 +70,7 @@ size_t stream_room(struct stream *stream)
 void stream_put(struct stream *stream, const void *data, size_t size)
 {
     pthread_mutex_lock(&stream->lock);
+    assert(size <= NET_STREAM_BYTES - stream->size); /* stream_room was asked before reading */
     size_t end = (stream->start + stream->size) % NET_STREAM_BYTES;
     size_t first = MIN(size, NET_STREAM_BYTES - end);
     memcpy(stream->ring + end, data, first);

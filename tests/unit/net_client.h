@@ -108,16 +108,29 @@ static inline const char *answer_header(const struct answer *answer, const char 
     return found == NULL ? NULL : found + strlen(name) + 2;
 }
 
+/* Up to the empty line, and no byte more. */
+static inline void client_head(int fd, struct buffer *ret)
+{
+    char piece[4096];
+    for (;;) {
+        struct pollfd wait = {.fd = fd, .events = POLLIN};
+        if (poll(&wait, 1, CLIENT_WAIT_MS) != 1) fail_msg("nothing came");
+        ssize_t n = recv(fd, piece, sizeof piece, MSG_PEEK);
+        if (n <= 0) fail_msg("the connection ended after: %.*s", (int)ret->size, ret->data);
+        size_t before = ret->size;
+        buffer_append(ret, piece, (size_t)n);
+        char *end = memmem(ret->data, ret->size, "\r\n\r\n", 4);
+        if (end != NULL) ret->size = (size_t)(end - ret->data) + 4;
+        client_receive(fd, piece, ret->size - before);
+        if (end != NULL) return;
+    }
+}
+
 /* One answer with a Content-Length, and no byte more. */
 static inline void client_answer(int fd, bool is_head, struct answer *ret)
 {
     memset(ret, 0, sizeof *ret);
-    while (ret->head.size < 4 || memcmp(ret->head.data + ret->head.size - 4, "\r\n\r\n", 4) != 0) {
-        char byte;
-        if (client_receive(fd, &byte, 1) == 0)
-            fail_msg("the connection ended after: %.*s", (int)ret->head.size, ret->head.data);
-        buffer_byte(&ret->head, byte);
-    }
+    client_head(fd, &ret->head);
     buffer_byte(&ret->head, '\0');
     assert_int_equal(sscanf(ret->head.data, "HTTP/1.1 %d", &ret->status), 1);
     const char *length = answer_header(ret, "Content-Length");
