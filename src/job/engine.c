@@ -125,15 +125,38 @@ static tidemill_error *submit_one(struct engine *engine, struct microbatch *mb)
     return runtime_submit(engine->config.runtime, &work);
 }
 
+static struct microbatch *take_ready(struct engine *engine)
+{
+    struct microbatch *mb = engine->ready;
+    engine->ready = mb->next_ready;
+    if (engine->ready == NULL) engine->ready_last = &engine->ready;
+    return mb;
+}
+
+/* A job that is closed: what would run now fails instead. */
+static tidemill_error *close_ready(struct engine *engine)
+{
+    enum error_code code = engine->config.spec->close_code;
+    while (engine->ready != NULL) {
+        struct microbatch *mb = take_ready(engine);
+        for (uint32_t r = 0; r < mb->n_rows; r++) {
+            struct chunk_record *record = &mb->chunk->records[mb->rows[r]];
+            if (record->state == RECORD_PENDING)
+                engine_fail_record(mb->chunk, record, code, error_code_sentence(code));
+            TRY(engine_finish_record(engine, mb->chunk, mb->rows[r]));
+        }
+    }
+    return NULL;
+}
+
 static tidemill_error *submit_ready(struct engine *engine)
 {
+    if (engine->config.spec->close_code != ERROR_OK) return close_ready(engine);
     /* careful: one record at a time, so that its attempt is the last one noted */
     size_t in_flight_max = engine->config.is_careful ? 1 : SIZE_MAX;
     while (engine->ready != NULL && engine->free_slots != NULL && !engine->is_stopping &&
            engine->n_in_flight < in_flight_max && runtime_capacity(engine->config.runtime) > 0) {
-        struct microbatch *mb = engine->ready;
-        engine->ready = mb->next_ready;
-        if (engine->ready == NULL) engine->ready_last = &engine->ready;
+        struct microbatch *mb = take_ready(engine);
         mb->slot = engine->free_slots;
         engine->free_slots = mb->slot->next;
         TRY(submit_one(engine, mb));

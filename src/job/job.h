@@ -157,6 +157,12 @@ tidemill_error *job_retry(const struct job_spec *spec, const struct io *io,
                           const struct job_observer *observer, struct job_stop *stop,
                           struct job_summary *summary);
 
+/* Ends a job that was stopped: what was answered is written out, also what waits behind records that
+ * were not, and these fail with `code` (BATCH_CANCELLED, ...). Nothing is asked of the model. Then the
+ * job is complete; job_retry runs what it left. Stopped or killed, the same call goes on. */
+tidemill_error *job_close(const struct job_spec *spec, const struct io *io, enum error_code code,
+                          struct job_stop *stop, struct job_summary *summary);
+
 /* The summary as one JSON object (for --summary) and as text for people. */
 void job_summary_json(const struct job_summary *summary, struct buffer *out);
 void job_summary_text(const struct job_summary *summary, struct buffer *out);

@@ -377,3 +377,14 @@ tidemill_error *job_run(const struct job_spec *spec, const struct io *io,
     close_run(&run);
     return error;
 }
+
+tidemill_error *job_close(const struct job_spec *spec, const struct io *io, enum error_code code,
+                          struct job_stop *stop, struct job_summary *summary)
+{
+    struct job_spec closing = *spec; /* borrows its strings */
+    closing.close_code = code;
+    closing.tune = TUNE_OFF;
+    closing.max_errors_count = UINT64_MAX;
+    closing.max_errors_share = 2;
+    return job_run(&closing, io, NULL, stop, summary);
+}

@@ -101,6 +101,8 @@ struct job_spec {
     double price_usd_hour;              /* 0: none */
     double usd_in, usd_cached, usd_out; /* per million tokens */
     double deviation_max;
+    /* set by job_close alone: what becomes of records that have no answer yet; OK: they run */
+    enum error_code close_code;
     /* set by job_retry alone: the records' numbers in the job's input */
     const uint64_t *line_numbers;
     size_t n_line_numbers;
