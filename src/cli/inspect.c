@@ -165,13 +165,16 @@ static void print_ready(const struct model_signature *signature)
 static void print_json_ready(const struct job_spec *spec, const char *input)
 {
     enum model_kind kind = model_kind(spec->model);
-    bool is_embedding = strstr(spec->model, "/embeddings") != NULL || spec->task == TASK_EMBEDDING;
+    bool is_embedding = strstr(spec->model, "/embeddings") != NULL ||
+                        spec->task == TASK_EMBEDDING || spec->task == TASK_CLASSIFY;
     bool is_chat = kind == MODEL_LLAMA || strstr(spec->model, "/chat/completions") != NULL;
     printf(
         "map: --map %s=FIELD   (not needed where the field is called %s, or the record as a whole "
         "is what is asked; --template makes it from rows)\nsample record: {\"id\":1,\"%s\":{",
         input, input, input);
-    if (is_embedding)
+    if (spec->task == TASK_RERANK)
+        fputs("\"query\":\"a question\",\"documents\":[\"a text\",\"another\"]", stdout);
+    else if (is_embedding)
         fputs("\"input\":\"a text\"", stdout);
     else if (is_chat)
         fputs("\"messages\":[{\"role\":\"user\",\"content\":\"a question\"}]", stdout);

@@ -19,7 +19,8 @@ static bool generates(const struct job_spec *spec, const struct prompting *promp
 {
     switch (model_kind(spec->model)) {
     case MODEL_HTTP: return prompting->url_input >= 0 && strstr(spec->model, "/embeddings") == NULL;
-    case MODEL_LLAMA: return spec->task != TASK_EMBEDDING;
+    case MODEL_LLAMA:
+        return spec->task == TASK_AUTO || spec->task == TASK_CHAT || spec->task == TASK_COMPLETION;
     default: return false;
     }
 }

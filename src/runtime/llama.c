@@ -109,17 +109,21 @@ static void set_embedding_params(struct llama *llama, int32_t n_trained,
     params->kv_unified = true;
 }
 
-static tidemill_error *make_context(struct llama *llama, const struct model_options *options)
+/* In place of the one that there may be. */
+static tidemill_error *make_context(struct llama *llama, const struct model_options *options,
+                                    enum llama_pooling_type pooling)
 {
     int32_t n_trained = MAX(llama->api.model_n_ctx_train(llama->weights), 1);
     struct llama_context_params params = llama->api.context_default_params();
     params.n_threads = params.n_threads_batch = MAX(options->threads, 1);
     params.abort_callback = should_abort;
     params.abort_callback_data = llama;
-    if (llama->is_embedding)
+    params.pooling_type = pooling;
+    if (llama->takes_whole_texts)
         set_embedding_params(llama, n_trained, &params);
     else
         set_text_params(llama, n_trained, &params);
+    if (llama->context != NULL) llama->api.free(llama->context);
     last_complaint[0] = '\0';
     llama->context = llama->api.init_from_model(llama->weights, params);
     if (llama->context == NULL)
@@ -135,27 +139,93 @@ static tidemill_error *make_context(struct llama *llama, const struct model_opti
     return NULL;
 }
 
+static bool asks_for_scores(enum llama_task task)
+{
+    return task == TASK_RERANK || task == TASK_CLASSIFY;
+}
+
+/* Whether the model's architecture ends in a softmax itself, as llama.cpp builds it. */
+static bool ends_in_softmax(const struct llama *llama)
+{
+    static const char *const names[] = {"qwen3", "qwen3vl"};
+    char text[64] = "";
+    llama->api.model_meta_val_str(llama->weights, "general.architecture", text, sizeof text);
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (strcmp(text, names[i]) == 0) return true;
+    return false;
+}
+
+/* One score, or a form for query and document: made to rank. Several labels: to classify. */
+static tidemill_error *set_purpose(struct llama *llama, const struct model_options *options)
+{
+    const struct llama_library *api = &llama->api;
+    enum llama_task task = options->llama.task;
+    bool is_rank = llama->takes_whole_texts && llama->pooling == LLAMA_POOLING_TYPE_RANK;
+    llama->purpose = llama->takes_whole_texts ? TASK_EMBEDDING : TASK_COMPLETION;
+    llama->n_out = api->model_n_embd_out(llama->weights);
+    if (!is_rank) return NULL;
+    llama->n_out = (int32_t)api->model_n_cls_out(llama->weights);
+    llama->has_probabilities = llama->n_out > 1 && ends_in_softmax(llama);
+    bool can_rank = llama->n_out == 1 || api->model_chat_template(llama->weights, "rerank") != NULL;
+    llama->purpose = can_rank ? TASK_RERANK : TASK_CLASSIFY;
+    if (task == TASK_EMBEDDING)
+        return error_new(ERROR_USAGE, "the model '%s' %s: it makes no embeddings", options->model,
+                         can_rank ? "ranks documents" : "classifies texts");
+    if (task == TASK_RERANK && !can_rank)
+        return error_new(ERROR_USAGE, "the model '%s' tells %d labels apart: it ranks no documents",
+                         options->model, llama->n_out);
+    return NULL;
+}
+
+static tidemill_error *check_head(const struct llama *llama, const struct model_options *options)
+{
+    enum llama_head head;
+    if (!llama->takes_whole_texts || llama->pooling != LLAMA_POOLING_TYPE_RANK) return NULL;
+    TRY(llama_head_find(llama, options->model, &head));
+    if (head != HEAD_NONE) return NULL;
+    return error_new(asks_for_scores(options->llama.task) ? ERROR_USAGE : ERROR_MODEL_LOAD,
+                     "the model '%s' has no classification head: it can neither rank nor classify",
+                     options->model);
+}
+
+/* An encoder whose file says no pooling, as those of many rerankers do: its head tells. */
+static tidemill_error *open_encoder(struct llama *llama, const struct model_options *options)
+{
+    enum llama_head head;
+    TRY(llama_head_find(llama, options->model, &head));
+    if (head != HEAD_THERE || options->llama.task != TASK_AUTO)
+        return error_new(ERROR_USAGE, "the model '%s' is an encoder that says no pooling%s",
+                         options->model, head == HEAD_THERE ? "; it ranks or classifies" : "");
+    llama->takes_whole_texts = true;
+    return make_context(llama, options, LLAMA_POOLING_TYPE_RANK);
+}
+
 /* What the model is for stands in its context: a second one where the first was of the wrong kind. */
 static tidemill_error *open_context(struct llama *llama, const struct model_options *options)
 {
     enum llama_task task = options->llama.task;
-    llama->is_embedding = task == TASK_EMBEDDING || !llama->api.model_has_decoder(llama->weights);
-    TRY(make_context(llama, options));
+    llama->takes_whole_texts = task == TASK_EMBEDDING || asks_for_scores(task) ||
+                               !llama->api.model_has_decoder(llama->weights);
+    TRY(make_context(llama, options,
+                     asks_for_scores(task) ? LLAMA_POOLING_TYPE_RANK
+                                           : LLAMA_POOLING_TYPE_UNSPECIFIED));
     bool has_pooling = llama->pooling != LLAMA_POOLING_TYPE_NONE;
-    if (!llama->is_embedding && has_pooling && task == TASK_AUTO) {
-        llama->api.free(llama->context);
-        llama->context = NULL;
-        llama->is_embedding = true;
-        TRY(make_context(llama, options));
+    bool is_encoder = llama->memory == NULL;
+    if (is_encoder && !has_pooling) {
+        TRY(open_encoder(llama, options));
+    } else if (!llama->takes_whole_texts && has_pooling && task == TASK_AUTO) {
+        llama->takes_whole_texts = true;
+        TRY(make_context(llama, options, LLAMA_POOLING_TYPE_UNSPECIFIED));
     }
-    if (llama->is_embedding && !has_pooling)
+    if (llama->takes_whole_texts && !is_encoder && !has_pooling)
         return error_new(ERROR_USAGE,
                          "the model '%s' makes text: it says no pooling for embeddings",
                          options->model);
-    if (llama->pooling == LLAMA_POOLING_TYPE_RANK)
-        return error_new(ERROR_UNSUPPORTED, "the model '%s' is a reranker: not supported yet",
+    if (!llama->takes_whole_texts && is_encoder)
+        return error_new(ERROR_USAGE, "the model '%s' is an encoder: it makes no text",
                          options->model);
-    return NULL;
+    TRY(check_head(llama, options));
+    return set_purpose(llama, options);
 }
 
 static tidemill_error *allocate(struct llama *llama)
@@ -164,7 +234,6 @@ static tidemill_error *allocate(struct llama *llama)
     llama->calls = calloc((size_t)llama->n_sequences, sizeof(struct llama_call *));
     llama->candidates = calloc((size_t)llama->n_vocab, sizeof *llama->candidates);
     llama->queue_last = &llama->queue;
-    llama->n_embd = llama->api.model_n_embd_out(llama->weights);
     if (llama->batch.token == NULL || llama->calls == NULL || llama->candidates == NULL)
         return error_memory();
     return NULL;
@@ -231,7 +300,7 @@ static tidemill_error *llama_open(const struct model_options *options, struct mo
 static bool llama_has_room(const struct model *model)
 {
     const struct llama *llama = (const struct llama *)model;
-    if (llama->is_embedding) return llama->n_queued < (size_t)llama->n_parallel;
+    if (llama->takes_whole_texts) return llama->n_queued < (size_t)llama->n_parallel;
     return llama->n_queued == 0 && llama->n_active < llama->n_parallel;
 }
 
@@ -248,13 +317,13 @@ static void llama_give(struct model *model, struct model_unit *unit)
     *llama->queue_last = call;
     llama->queue_last = &call->next;
     llama->n_queued++;
-    if (!llama->is_embedding) llama_batch_admit(llama);
+    if (!llama->takes_whole_texts) llama_batch_admit(llama);
 }
 
 static void llama_step(struct model *model)
 {
     struct llama *llama = (struct llama *)model;
-    if (llama->is_embedding)
+    if (llama->takes_whole_texts)
         llama_embed_step(llama);
     else
         llama_batch_step(llama);

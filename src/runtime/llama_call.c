@@ -18,8 +18,8 @@ static tidemill_error *unpack_string(const struct model_input *input, struct sli
     return NULL;
 }
 
-static tidemill_error *tokenize(const struct llama *llama, struct slice text, llama_token **ret,
-                                int32_t *ret_n)
+tidemill_error *llama_call_tokenize(const struct llama *llama, struct slice text, bool add_special,
+                                    bool parse_special, llama_token **ret, int32_t *ret_n)
 {
     if (text.size > INT32_MAX / 2) REFUSE("the text has %zu bytes", text.size);
     int32_t capacity = (int32_t)text.size + 16;
@@ -27,7 +27,7 @@ static tidemill_error *tokenize(const struct llama *llama, struct slice text, ll
         llama_token *tokens = malloc((size_t)capacity * sizeof *tokens);
         if (tokens == NULL) return error_memory();
         int32_t n = llama->api.tokenize(llama->vocab, text.data, (int32_t)text.size, tokens,
-                                        capacity, true, true);
+                                        capacity, add_special, parse_special);
         if (n >= 0) {
             *ret = tokens;
             *ret_n = n;
@@ -96,30 +96,25 @@ static tidemill_error *prepare_text(struct llama *llama, struct llama_call *call
         TRY(apply_template(llama, request, &prompt));
     else
         prompt = request->texts[0];
-    TRY(tokenize(llama, prompt, &call->prompt, &call->n_prompt));
+    TRY(llama_call_tokenize(llama, prompt, true, true, &call->prompt, &call->n_prompt));
     TRY(choose_length(llama, call));
     return llama_sample_prepare(llama, call);
 }
 
-static tidemill_error *prepare_texts(struct llama *llama, struct llama_call *call)
+/* A record of another kind than the model's; any head can say probabilities. */
+static tidemill_error *check_kind(const struct llama *llama, enum llama_task task)
 {
-    const struct llama_request *request = &call->request;
-    size_t n = request->n_texts;
-    call->texts = calloc(n, sizeof(llama_token *));
-    call->n_tokens = calloc(n, sizeof *call->n_tokens);
-    call->vectors = calloc(n * (size_t)llama->n_embd, sizeof *call->vectors);
-    if (call->texts == NULL || call->n_tokens == NULL || call->vectors == NULL)
-        return error_memory();
-    for (; call->n_texts < n; call->n_texts++) {
-        size_t i = call->n_texts;
-        TRY(tokenize(llama, request->texts[i], &call->texts[i], &call->n_tokens[i]));
-        if (call->n_tokens[i] == 0) REFUSE("text %zu is empty", i);
-        if (call->n_tokens[i] > MIN(llama->n_batch, llama->n_sequence_max))
-            REFUSE("text %zu has %d tokens; %d is the limit", i, call->n_tokens[i],
-                   MIN(llama->n_batch, llama->n_sequence_max));
-        call->n_prompt += call->n_tokens[i];
-    }
-    return NULL;
+    static const char *const names[] = {
+        [TASK_AUTO] = "",
+        [TASK_CHAT] = "text",
+        [TASK_COMPLETION] = "text",
+        [TASK_EMBEDDING] = "embeddings",
+        [TASK_RERANK] = "scores of documents",
+        [TASK_CLASSIFY] = "labels",
+    };
+    bool is_same = strcmp(names[task], names[llama->purpose]) == 0;
+    if (is_same || (task == TASK_CLASSIFY && llama->purpose == TASK_RERANK)) return NULL;
+    REFUSE("the model makes %s, not %s", names[llama->purpose], names[task]);
 }
 
 static tidemill_error *prepare(struct llama *llama, struct llama_call *call)
@@ -128,13 +123,9 @@ static tidemill_error *prepare(struct llama *llama, struct llama_call *call)
     TRY(unpack_string(&call->unit->inputs[0], &body));
     TRY(unpack_string(&call->unit->inputs[1], &url));
     call->body = hash_bytes(body.data, body.size);
-    TRY(llama_request_read(body, url, llama->options.task, llama->is_embedding, &call->request));
-    bool wants_text = call->request.task == TASK_CHAT || call->request.task == TASK_COMPLETION;
-    if (wants_text == llama->is_embedding)
-        REFUSE(wants_text ? "the model makes embeddings, not text"
-                          : "the model makes text, not embeddings");
-    if (call->request.task == TASK_RERANK) REFUSE("the model is no reranker");
-    return wants_text ? prepare_text(llama, call) : prepare_texts(llama, call);
+    TRY(llama_request_read(body, url, llama->options.task, llama->purpose, &call->request));
+    TRY(check_kind(llama, call->request.task));
+    return llama->takes_whole_texts ? llama_texts_prepare(llama, call) : prepare_text(llama, call);
 }
 
 tidemill_error *llama_call_new(struct llama *llama, struct model_unit *unit,
@@ -200,15 +191,23 @@ static tidemill_error *place_answer(const struct buffer *text, struct answer *an
     return NULL;
 }
 
+static void write_answer(const struct llama *llama, const struct llama_call *call,
+                         struct buffer *out)
+{
+    switch (call->request.task) {
+    case TASK_EMBEDDING: llama_answer_vectors(llama, call, out); break;
+    case TASK_RERANK: llama_answer_ranks(llama, call, out); break;
+    case TASK_CLASSIFY: llama_answer_classes(llama, call, out); break;
+    default: llama_answer_text(llama, call, out);
+    }
+}
+
 void llama_call_finish(struct llama *llama, struct llama_call *call, tidemill_error *error)
 {
     struct model_unit *unit = call->unit;
     struct buffer out = {0};
     if (error == NULL) {
-        if (call->request.task == TASK_EMBEDDING)
-            llama_answer_vectors(llama, call, &out);
-        else
-            llama_answer_text(llama, call, &out);
+        write_answer(llama, call, &out);
         error = place_answer(&out, &unit->answer);
     }
     buffer_free(&out);

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* llama_embed.c - embeddings: as many whole texts a step as the batch takes, each its own sequence,
- * pooled as the model says and brought to length 1, as llama-server does. */
+/* llama_embed.c - embeddings and scores: as many whole texts a step as the batch takes, each its own
+ * sequence, pooled as the model says. Embeddings are brought to length 1, as llama-server does; scores
+ * are left as they are.
+ *
+ * What else is in a step changes the last digits of a sum of floats. So the pairs of a record to be
+ * ranked have their steps to themselves: its scores are the same bytes wherever a job was stopped. */
 #include "runtime/llama_parts.h"
 
 #include <math.h>
@@ -24,12 +28,18 @@ static void add_text(struct llama *llama, llama_seq_id sequence, const llama_tok
     }
 }
 
+static bool wants_own_steps(const struct llama_call *call)
+{
+    return call->request.task == TASK_RERANK;
+}
+
 /* Texts of the queue's calls, in order, while they fit. */
 static int32_t fill(struct llama *llama, struct placed_text *placed)
 {
     int32_t n = 0;
     llama->batch.n_tokens = 0;
     for (struct llama_call *call = llama->queue; call != NULL; call = call->next) {
+        if (n > 0 && wants_own_steps(call)) return n;
         for (; call->texts_given < call->n_texts; call->texts_given++) {
             size_t i = call->texts_given;
             if (n == llama->n_sequences ||
@@ -38,6 +48,7 @@ static int32_t fill(struct llama *llama, struct placed_text *placed)
             add_text(llama, n, call->texts[i], call->n_tokens[i]);
             placed[n++] = (struct placed_text){call, i};
         }
+        if (n > 0 && wants_own_steps(call)) return n;
     }
     return n;
 }
@@ -47,10 +58,11 @@ static tidemill_error *take_vector(struct llama *llama, llama_seq_id sequence, f
     const float *found = llama->api.get_embeddings_seq(llama->context, sequence);
     double sum = 0;
     if (found == NULL) return error_new(ERROR_MODEL_ERROR, "llama.cpp gave no embedding");
-    for (int32_t i = 0; i < llama->n_embd; i++) sum += (double)found[i] * (double)found[i];
+    for (int32_t i = 0; i < llama->n_out; i++) sum += (double)found[i] * (double)found[i];
     double scale = sum > 0 ? 1 / sqrt(sum) : 0;
-    for (int32_t i = 0; i < llama->n_embd; i++) vector[i] = (float)((double)found[i] * scale);
-    return isfinite(sum) ? NULL : error_new(ERROR_MODEL_ERROR, "the embedding is not finite");
+    if (llama->pooling == LLAMA_POOLING_TYPE_RANK) scale = 1;
+    for (int32_t i = 0; i < llama->n_out; i++) vector[i] = (float)((double)found[i] * scale);
+    return isfinite(sum) ? NULL : error_new(ERROR_MODEL_ERROR, "the model's output is not finite");
 }
 
 /* The calls at the queue's head whose texts are all done. */
@@ -80,7 +92,7 @@ void llama_embed_step(struct llama *llama)
         if (code != 0)
             error = error_new(ERROR_MODEL_ERROR, "llama.cpp cannot decode the batch (%d)", code);
         else
-            error = take_vector(llama, i, call->vectors + placed[i].text * (size_t)llama->n_embd);
+            error = take_vector(llama, i, call->vectors + placed[i].text * (size_t)llama->n_out);
         if (error == NULL) continue;
         llama_call_finish(llama, call, error);
         call->texts_done = call->texts_given = call->n_texts; /* none any more */

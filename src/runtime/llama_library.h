@@ -25,6 +25,9 @@
     ROW(model_n_ctx_train)                                                                         \
     ROW(model_n_embd)                                                                              \
     ROW(model_n_embd_out)                                                                          \
+    ROW(model_n_cls_out)                                                                           \
+    ROW(model_cls_label)                                                                           \
+    ROW(model_meta_val_str)                                                                        \
     ROW(model_n_layer)                                                                             \
     ROW(model_n_head)                                                                              \
     ROW(model_n_head_kv)                                                                           \
@@ -51,6 +54,12 @@
     ROW(get_embeddings_seq)                                                                        \
     ROW(vocab_n_tokens)                                                                            \
     ROW(vocab_is_eog)                                                                              \
+    ROW(vocab_bos)                                                                                 \
+    ROW(vocab_eos)                                                                                 \
+    ROW(vocab_sep)                                                                                 \
+    ROW(vocab_get_add_bos)                                                                         \
+    ROW(vocab_get_add_eos)                                                                         \
+    ROW(vocab_get_add_sep)                                                                         \
     ROW(tokenize)                                                                                  \
     ROW(token_to_piece)                                                                            \
     ROW(chat_apply_template)                                                                       \

@@ -3,10 +3,12 @@
  * takes them all one step further.
  *
  *     llama.c         open, close, a unit in, a step
+ *     llama_head.c    whether the file has a head that ranks or classifies
  *     llama_call.c    a unit's record read and made tokens; its answer written
+ *     llama_texts.c   whole texts made tokens, alone or as pairs of query and document
  *     llama_batch.c   which calls have a sequence, what of the KV memory is whose, one decode a step
  *     llama_sample.c  the next token of a call
- *     llama_embed.c   embeddings: whole texts, many a step
+ *     llama_embed.c   embeddings and scores: whole texts, many a step
  *     llama_answer.c  the answer as JSON
  *
  * A call is QUEUED until the KV memory has room for its prompt and the longest answer that it may
@@ -68,11 +70,11 @@ struct llama_call {
     size_t *text_ends; /* of `text`, after each token */
     size_t logprobs_capacity;
 
-    /* Embedding. */
+    /* Of a model that takes whole texts; a pair of query and document is one. */
     llama_token **texts; /* tokens of each */
     int32_t *n_tokens;
     size_t n_texts, texts_given, texts_done;
-    float *vectors; /* n_texts x n_embd */
+    float *vectors; /* n_texts x n_out: embeddings, or scores */
 };
 
 struct llama {
@@ -85,9 +87,12 @@ struct llama {
     char name[128];        /* of the file */
     struct llama_options options;
     enum llama_pooling_type pooling;
-    bool is_embedding; /* made for embeddings or ranks, not for text */
-    bool can_share;    /* parts of sequences can be copied */
-    int32_t n_vocab, n_embd, n_batch, n_parallel;
+    enum llama_task purpose; /* what it makes: COMPLETION, EMBEDDING, RERANK, CLASSIFY */
+    bool takes_whole_texts;  /* for embeddings or scores, not to go on with */
+    bool has_probabilities;  /* its scores are */
+    bool can_share;          /* parts of sequences can be copied */
+    int32_t n_vocab, n_batch, n_parallel;
+    int32_t n_out;                   /* numbers that a whole text gives */
     int32_t n_cells, n_sequence_max; /* KV memory; of one sequence */
 
     struct llama_batch batch;
@@ -102,12 +107,22 @@ struct llama {
     atomic_bool is_cancelled;
 };
 
+/* Whether the model's file has a classification head; UNKNOWN where it is one of several files. */
+enum llama_head { HEAD_NONE, HEAD_THERE, HEAD_UNKNOWN };
+tidemill_error *llama_head_find(const struct llama *llama, const char *path, enum llama_head *ret);
+
 /* Reads the unit's record. The call is the unit's until llama_call_finish. */
 tidemill_error *llama_call_new(struct llama *llama, struct model_unit *unit,
                                struct llama_call **ret);
 /* Writes the answer, or takes `error` for one, marks the unit done; the call keeps its prompt only. */
 void llama_call_finish(struct llama *llama, struct llama_call *call, tidemill_error *error);
 void llama_call_free(struct llama *llama, struct llama_call *call);
+
+/* The caller frees *ret. */
+tidemill_error *llama_call_tokenize(const struct llama *llama, struct slice text, bool add_special,
+                                    bool parse_special, llama_token **ret, int32_t *ret_n);
+/* The request's texts as tokens, each alone or with the query. */
+tidemill_error *llama_texts_prepare(struct llama *llama, struct llama_call *call);
 
 /* Gives calls of the queue sequences, in order, while there is room. */
 void llama_batch_admit(struct llama *llama);
@@ -122,6 +137,10 @@ tidemill_error *llama_sample_next(struct llama *llama, struct llama_call *call, 
 void llama_answer_text(const struct llama *llama, const struct llama_call *call,
                        struct buffer *out);
 void llama_answer_vectors(const struct llama *llama, const struct llama_call *call,
+                          struct buffer *out);
+void llama_answer_ranks(const struct llama *llama, const struct llama_call *call,
+                        struct buffer *out);
+void llama_answer_classes(const struct llama *llama, const struct llama_call *call,
                           struct buffer *out);
 /* Bytes of a token's text, in `out`; control tokens have none. */
 void llama_append_piece(const struct llama *llama, llama_token token, struct buffer *out);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* llama_request.c - the body of an OpenAI request (chat completions, completions, embeddings), or the
- * text alone, read field by field. What would change the answer and is not supported is refused;
+/* llama_request.c - the body of an OpenAI request (chat completions, completions, embeddings), of a
+ * rerank or classify request, or the text alone, read field by field. What would change the answer and is not supported is refused;
  * fields that nobody knows are passed over, as servers do. */
 #include "runtime/llama_request.h"
 
@@ -76,6 +76,15 @@ static tidemill_error *read_count(const struct reading *r, const char *name, int
         REFUSE("'%s' is not a whole number from %lld to %lld", name, (long long)min,
                (long long)max);
     *ret = (int32_t)number;
+    return NULL;
+}
+
+static tidemill_error *read_flag(const struct reading *r, const char *name, bool *ret)
+{
+    yyjson_val *value = get(r->body, name);
+    if (value == NULL) return NULL;
+    if (!yyjson_is_bool(value)) REFUSE("'%s' is neither true nor false", name);
+    *ret = yyjson_get_bool(value);
     return NULL;
 }
 
@@ -274,7 +283,7 @@ static tidemill_error *read_messages(const struct reading *r)
     return NULL;
 }
 
-/* A string, or an array of at most `max` strings. */
+/* A string, or an array of at most `max`; a document may be {"text":"..."}, too. */
 static tidemill_error *read_texts(const struct reading *r, yyjson_val *value, const char *name,
                                   size_t max)
 {
@@ -286,6 +295,7 @@ static tidemill_error *read_texts(const struct reading *r, yyjson_val *value, co
     if (request->texts == NULL) return error_memory();
     for (size_t i = 0; i < n; i++) {
         yyjson_val *item = is_list ? yyjson_arr_get(value, i) : value;
+        if (request->task == TASK_RERANK && yyjson_is_obj(item)) item = get(item, "text");
         if (!yyjson_is_str(item)) REFUSE("'%s' is not text", name);
         TRY(copy_text(request, item, &request->texts[request->n_texts++]));
     }
@@ -303,23 +313,31 @@ static yyjson_val *first_of(yyjson_val *body, const char *const *names, size_t n
     return NULL;
 }
 
+/* As Cohere, Jina and llama-server have them. */
+static tidemill_error *read_pairs(const struct reading *r)
+{
+    struct llama_request *request = r->request;
+    yyjson_val *query = get(r->body, "query"), *documents = get(r->body, "documents");
+    if (!yyjson_is_str(query)) REFUSE("'query' is not text");
+    if (!yyjson_is_arr(documents)) REFUSE("'documents' is not an array");
+    TRY(copy_text(request, query, &request->query));
+    TRY(read_count(r, "top_n", 1, INT32_MAX, &request->top_n));
+    TRY(read_flag(r, "return_documents", &request->returns_documents));
+    return read_texts(r, documents, "documents", TEXTS_MAX);
+}
+
 static tidemill_error *read_what(const struct reading *r)
 {
     static const char *const prompts[] = {"prompt", "text", "input"};
     static const char *const inputs[] = {"input", "text", "prompt"};
     struct llama_request *request = r->request;
-    bool is_embedding = request->task == TASK_EMBEDDING;
+    bool has_many = request->task == TASK_EMBEDDING || request->task == TASK_CLASSIFY;
     const char *name;
     if (request->task == TASK_CHAT) return read_messages(r);
-    if (request->task == TASK_RERANK) {
-        yyjson_val *query = get(r->body, "query");
-        if (!yyjson_is_str(query)) REFUSE("'query' is not text");
-        TRY(copy_text(request, query, &request->query));
-        return read_texts(r, get(r->body, "documents"), "documents", TEXTS_MAX);
-    }
-    yyjson_val *value = first_of(r->body, is_embedding ? inputs : prompts, 3, &name);
-    if (value == NULL) REFUSE("the record has no '%s'", is_embedding ? "input" : "prompt");
-    return read_texts(r, value, name, is_embedding ? TEXTS_MAX : 1);
+    if (request->task == TASK_RERANK) return read_pairs(r);
+    yyjson_val *value = first_of(r->body, has_many ? inputs : prompts, 3, &name);
+    if (value == NULL) REFUSE("the record has no '%s'", has_many ? "input" : "prompt");
+    return read_texts(r, value, name, has_many ? TEXTS_MAX : 1);
 }
 
 static bool url_ends_with(struct slice url, const char *end)
@@ -329,30 +347,49 @@ static bool url_ends_with(struct slice url, const char *end)
 }
 
 static enum llama_task choose_task(yyjson_val *body, struct slice url, enum llama_task task,
-                                   bool is_embedding_model)
+                                   enum llama_task purpose)
 {
+    static const struct {
+        const char *end;
+        enum llama_task task;
+    } urls[] = {
+        {"/chat/completions", TASK_CHAT}, {"/completions", TASK_COMPLETION},
+        {"/embeddings", TASK_EMBEDDING},  {"/rerank", TASK_RERANK},
+        {"/reranking", TASK_RERANK},      {"/classify", TASK_CLASSIFY},
+    };
     if (task != TASK_AUTO) return task;
-    if (url_ends_with(url, "/chat/completions")) return TASK_CHAT;
-    if (url_ends_with(url, "/completions")) return TASK_COMPLETION;
-    if (url_ends_with(url, "/embeddings")) return TASK_EMBEDDING;
-    if (url_ends_with(url, "/rerank")) return TASK_RERANK;
+    for (size_t i = 0; i < COUNT_OF(urls); i++)
+        if (url_ends_with(url, urls[i].end)) return urls[i].task;
     if (get(body, "messages") != NULL) return TASK_CHAT;
     if (get(body, "query") != NULL && get(body, "documents") != NULL) return TASK_RERANK;
     if (get(body, "prompt") != NULL) return TASK_COMPLETION;
-    if (get(body, "input") != NULL) return TASK_EMBEDDING;
-    return is_embedding_model ? TASK_EMBEDDING : TASK_COMPLETION;
+    if (get(body, "input") != NULL)
+        return purpose == TASK_CLASSIFY ? TASK_CLASSIFY : TASK_EMBEDDING;
+    return purpose;
 }
 
 static tidemill_error *refuse_unsupported(const struct reading *r)
 {
     static const char *const names[] = {"tools",      "functions",  "audio",     "suffix",
                                         "modalities", "prediction", "dimensions"};
+    /* of servers that rank and classify: texts cut short, scores of another kind */
+    static const char *const of_scores[] = {"truncate_prompt_tokens",
+                                            "max_tokens_per_doc",
+                                            "max_chunks_per_doc",
+                                            "rank_fields",
+                                            "softmax",
+                                            "activation",
+                                            "use_activation",
+                                            "raw_scores"};
+    bool makes_scores = r->request->task == TASK_RERANK || r->request->task == TASK_CLASSIFY;
     yyjson_val *encoding = get(r->body, "encoding_format");
     int32_t n = 1;
     TRY(read_count(r, "n", 1, 1, &n));
     TRY(read_count(r, "best_of", 1, 1, &n));
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (get(r->body, names[i]) != NULL) REFUSE("'%s' is not supported", names[i]);
+    for (size_t i = 0; makes_scores && i < COUNT_OF(of_scores); i++)
+        if (get(r->body, of_scores[i]) != NULL) REFUSE("'%s' is not supported", of_scores[i]);
     if (encoding != NULL && !yyjson_equals_str(encoding, "float"))
         REFUSE("'encoding_format' can only be float");
     if (yyjson_is_true(get(r->body, "echo"))) REFUSE("'echo' is not supported");
@@ -368,7 +405,7 @@ static tidemill_error *read_body(const struct reading *r)
     TRY(refuse_unsupported(r));
     TRY(read_what(r));
     if (yyjson_is_str(model)) TRY(copy_c_text(request, model, "model", &request->model));
-    if (request->task == TASK_EMBEDDING || request->task == TASK_RERANK) return NULL;
+    if (request->task != TASK_CHAT && request->task != TASK_COMPLETION) return NULL;
     TRY(read_numbers(r));
     TRY(read_stops(r));
     TRY(read_biases(r));
@@ -377,13 +414,13 @@ static tidemill_error *read_body(const struct reading *r)
 }
 
 tidemill_error *llama_request_read(struct slice body, struct slice url, enum llama_task task,
-                                   bool is_embedding_model, struct llama_request *ret)
+                                   enum llama_task purpose, struct llama_request *ret)
 {
     *ret = (struct llama_request){.temperature = 1, .top_p = 1, .repeat_penalty = 1};
     yyjson_doc *doc = yyjson_read(body.data, body.size, 0);
     if (doc == NULL) REFUSE("the record is not valid JSON");
     struct reading r = {.request = ret, .body = yyjson_doc_get_root(doc)};
-    ret->task = choose_task(r.body, url, task, is_embedding_model);
+    ret->task = choose_task(r.body, url, task, purpose);
     tidemill_error *error = read_body(&r);
     yyjson_doc_free(doc);
     return error;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* llama_request.h - what one record asks of a GGUF model: the body of an OpenAI request, read and
- * checked. Knows nothing of llama.cpp. */
+/* llama_request.h - what one record asks of a GGUF model: the body of an OpenAI request, or of a
+ * /rerank or /classify as servers have them, read and checked. Knows nothing of llama.cpp. */
 #ifndef TIDEMILL_RUNTIME_LLAMA_REQUEST_H
 #define TIDEMILL_RUNTIME_LLAMA_REQUEST_H
 
@@ -25,11 +25,12 @@ struct llama_request {
     enum llama_task task;                /* not AUTO */
     struct llama_text_message *messages; /* CHAT */
     size_t n_messages;
-    struct slice
-        *texts; /* COMPLETION: one prompt; EMBEDDING: what to embed; RERANK: the documents */
+    struct slice *texts; /* COMPLETION: one prompt; EMBEDDING, CLASSIFY: all; RERANK: documents */
     size_t n_texts;
     struct slice query; /* RERANK */
-    const char *model;  /* as the record calls it; NULL */
+    int32_t top_n;      /* RERANK: so many results; 0: all */
+    bool returns_documents;
+    const char *model; /* as the record calls it; NULL */
 
     int32_t tokens_max; /* 0: not said */
     float temperature, top_p, min_p;
@@ -46,10 +47,11 @@ struct llama_request {
 };
 
 /* Reads the text of a JSON value. `url` (may be empty) is the path of an OpenAI batch line, which tells
- * the kind of request; `task` AUTO goes by it, then by the fields, then by what the model is for:
- * `is_embedding_model`. ERROR_MODEL_ERROR says what is wrong with it. To be freed in either case. */
+ * the kind of request; `task` AUTO goes by it, then by the fields, then by what the model is for,
+ * `purpose`: COMPLETION, EMBEDDING, RERANK or CLASSIFY. ERROR_MODEL_ERROR says what is wrong with it. To
+ * be freed in either case. */
 tidemill_error *llama_request_read(struct slice body, struct slice url, enum llama_task task,
-                                   bool is_embedding_model, struct llama_request *ret);
+                                   enum llama_task purpose, struct llama_request *ret);
 void llama_request_free(struct llama_request *request);
 
 /* Where the earliest of the stop strings begins in `text`, of which the bytes before `seen` were looked

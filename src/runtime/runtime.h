@@ -83,7 +83,14 @@ struct http_options {
                                  ".upstream"; NULL: nothing is */
 };
 
-enum llama_task { TASK_AUTO, TASK_CHAT, TASK_COMPLETION, TASK_EMBEDDING, TASK_RERANK };
+enum llama_task {
+    TASK_AUTO,
+    TASK_CHAT,
+    TASK_COMPLETION,
+    TASK_EMBEDDING,
+    TASK_RERANK,
+    TASK_CLASSIFY
+};
 
 /* How a GGUF model is run. */
 struct llama_options {

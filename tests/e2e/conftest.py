@@ -101,6 +101,16 @@ def models(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def gguf(tmp_path_factory):
+    """Folder with the GGUF models of tests/models."""
+    if not (Path(TIDEMILL).parent / "tests" / "llama_reference").exists():
+        pytest.skip("this build has no llama.cpp")
+    folder = tmp_path_factory.mktemp("gguf")
+    subprocess.run([sys.executable, ROOT / "tests/models/make_gguf.py", folder], check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def digits(tmp_path_factory):
     """(model, records): the digits example and 20,000 records made from its held-out part."""
     folder = tmp_path_factory.mktemp("digits")

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* llama_reference.c - llama.cpp's own greedy answer, one prompt at a time, decoded at once, then one
  * token a decode: what the llama runtime's answers are compared with. Reads records from standard input, a JSON object a line
- * with "prompt" and "max_tokens"; writes an answer a line, each token's bytes in hexadecimal and a space. */
+ * with "prompt" and "max_tokens"; writes an answer a line, each token's bytes in hexadecimal and a space.
+ *
+ * With "scores" behind the model: the head's numbers for each record's "input"; of several texts, which are
+ * joined, the first has the vocabulary's marks around it and the others have none. */
 #include "runtime/llama_library.h"
 #include "runtime/llama_request.h"
 
@@ -71,7 +74,23 @@ static void answer(struct reference *r, const struct llama_request *request)
     putchar('\n');
 }
 
-static tidemill_error *run(struct reference *r, const char *model)
+static void score(struct reference *r, const struct llama_request *request)
+{
+    llama_token tokens[TOKENS_MAX];
+    int32_t n = 0;
+    for (size_t i = 0; i < request->n_texts; i++)
+        n += r->api.tokenize(r->vocab, request->texts[i].data, (int32_t)request->texts[i].size,
+                             tokens + n, TOKENS_MAX - n, i == 0, true);
+    llama_memory_t memory = r->api.get_memory(r->context);
+    if (memory != NULL) r->api.memory_clear(memory, true);
+    decode(r, tokens, n, 0);
+    const float *scores = r->api.get_embeddings_seq(r->context, 0);
+    for (uint32_t i = 0; i < r->api.model_n_cls_out(r->model); i++)
+        printf("%.9g ", (double)scores[i]);
+    putchar('\n');
+}
+
+static tidemill_error *run(struct reference *r, const char *model, bool is_scores)
 {
     TRY(llama_library_open(NULL, &r->api));
     r->api.log_set(be_silent, NULL);
@@ -83,14 +102,23 @@ static tidemill_error *run(struct reference *r, const char *model)
     params.n_ctx = N_CONTEXT;
     params.n_batch = N_BATCH;
     params.n_threads = params.n_threads_batch = 1;
+    if (is_scores) {
+        params.embeddings = true;
+        params.pooling_type = LLAMA_POOLING_TYPE_RANK;
+        params.n_ubatch = N_BATCH;
+    }
     r->context = r->api.init_from_model(r->model, params);
     if (r->context == NULL) return error_new(ERROR_MODEL_LOAD, "no context");
     static char line[1 << 20];
     while (fgets(line, sizeof line, stdin) != NULL) {
         struct llama_request request;
         TRY(llama_request_read((struct slice){line, strlen(line)}, (struct slice){"", 0},
-                               TASK_COMPLETION, false, &request));
-        answer(r, &request);
+                               is_scores ? TASK_EMBEDDING : TASK_COMPLETION, TASK_COMPLETION,
+                               &request));
+        if (is_scores)
+            score(r, &request);
+        else
+            answer(r, &request);
         llama_request_free(&request);
     }
     return NULL;
@@ -99,7 +127,9 @@ static tidemill_error *run(struct reference *r, const char *model)
 int main(int argc, char **argv)
 {
     struct reference reference = {0};
-    tidemill_error *error = argc == 2 ? run(&reference, argv[1]) : error_new(ERROR_USAGE, "MODEL");
+    bool is_scores = argc == 3 && strcmp(argv[2], "scores") == 0;
+    tidemill_error *error = argc == 2 || is_scores ? run(&reference, argv[1], is_scores)
+                                                   : error_new(ERROR_USAGE, "MODEL [scores]");
     if (reference.context != NULL) reference.api.free(reference.context);
     if (reference.model != NULL) reference.api.model_free(reference.model);
     if (error == NULL) return 0;

@@ -7,29 +7,14 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from conftest import IS_SANITIZED, ROOT, TIDEMILL, leftovers, read_jsonl, run, start, write_jsonl
+from conftest import IS_SANITIZED, leftovers, read_jsonl, run, start, write_jsonl
+from llama_jobs import ONE_THREAD, REFERENCE, WORDS, ask, prompts
 
-REFERENCE = Path(TIDEMILL).parent / "tests" / "llama_reference"
-
-# llama.cpp's threads wait for each other busily: on a machine that is full they take turns at it.
-ONE_THREAD = ["--threads", 1]
 NEAR = 0.1  # of the logarithm of a probability
-WORDS = ("the quick brown fox jumps over lazy dog and then it runs away from other animals in "
-         "forest because they want play with all day long while sun is shining").split()
-
-
-@pytest.fixture(scope="module")
-def gguf(tmp_path_factory):
-    if not REFERENCE.exists():
-        pytest.skip("this build has no llama.cpp")
-    folder = tmp_path_factory.mktemp("gguf")
-    subprocess.run([sys.executable, ROOT / "tests/models/make_gguf.py", folder], check=True)
-    return folder
 
 
 @pytest.mark.skipif(REFERENCE.exists(), reason="this build has llama.cpp")
@@ -38,23 +23,6 @@ def test_a_build_without_llama_cpp_says_so(tmp_path):
     records = write_jsonl(tmp_path / "in.jsonl", [{"prompt": "x"}])
     result = run("run", "-m", tmp_path / "m.gguf", "-i", records, "-o", tmp_path / "o.jsonl", check=3)
     assert "tools/bootstrap --with llama" in result.err
-
-
-def prompts(n, seed=1, longest=60):
-    dice = random.Random(seed)
-    return [" ".join(dice.choices(WORDS, k=dice.randint(1, longest))) for _ in range(n)]
-
-
-def ask(folder, model, records, *options, check=0):
-    """Answers by id; the error lines as well."""
-    folder.mkdir(exist_ok=True)
-    out = folder / "out.jsonl"
-    numbered = [{"id": i, **record} for i, record in enumerate(records)]
-    run("run", "-m", model, "-i", write_jsonl(folder / "in.jsonl", numbered), "-o", out, "--force",
-        *ONE_THREAD, *options, check=check)
-    errors = folder / "out.jsonl.errors.jsonl"
-    return ({line["id"]: line["response"] for line in read_jsonl(out)},
-            {line["id"]: line for line in read_jsonl(errors)} if errors.exists() else {})
 
 
 def text_of(answer):

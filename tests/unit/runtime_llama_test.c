@@ -18,7 +18,7 @@ static struct slice slice_of(const char *text)
 
 static tidemill_error *read_record(const char *body, struct llama_request *ret)
 {
-    return llama_request_read(slice_of(body), slice_of(""), TASK_AUTO, false, ret);
+    return llama_request_read(slice_of(body), slice_of(""), TASK_AUTO, TASK_COMPLETION, ret);
 }
 
 static void fields_are_read(void **state)
@@ -60,28 +60,67 @@ static void tasks_are_told_apart(void **state)
     static const struct {
         const char *body, *url;
         enum llama_task given, task;
-        bool is_embedding_model;
+        enum llama_task purpose;
     } cases[] = {
-        {"{\"messages\":[{\"role\":\"user\"}]}", "", TASK_AUTO, TASK_CHAT, false},
-        {"{\"prompt\":\"x\"}", "", TASK_AUTO, TASK_COMPLETION, false},
-        {"{\"input\":\"x\"}", "", TASK_AUTO, TASK_EMBEDDING, false},
-        {"{\"text\":\"x\"}", "", TASK_AUTO, TASK_COMPLETION, false},
-        {"{\"text\":\"x\"}", "", TASK_AUTO, TASK_EMBEDDING, true},
-        {"\"x\"", "", TASK_AUTO, TASK_EMBEDDING, true},
-        {"{\"text\":\"x\"}", "", TASK_EMBEDDING, TASK_EMBEDDING, false},
-        {"{\"input\":\"x\"}", "/v1/completions", TASK_AUTO, TASK_COMPLETION, false},
-        {"{\"query\":\"x\",\"documents\":[\"y\"]}", "", TASK_AUTO, TASK_RERANK, false},
+        {"{\"messages\":[{\"role\":\"user\"}]}", "", TASK_AUTO, TASK_CHAT, TASK_COMPLETION},
+        {"{\"prompt\":\"x\"}", "", TASK_AUTO, TASK_COMPLETION, TASK_COMPLETION},
+        {"{\"input\":\"x\"}", "", TASK_AUTO, TASK_EMBEDDING, TASK_COMPLETION},
+        {"{\"text\":\"x\"}", "", TASK_AUTO, TASK_COMPLETION, TASK_COMPLETION},
+        {"{\"text\":\"x\"}", "", TASK_AUTO, TASK_EMBEDDING, TASK_EMBEDDING},
+        {"\"x\"", "", TASK_AUTO, TASK_EMBEDDING, TASK_EMBEDDING},
+        {"{\"text\":\"x\"}", "", TASK_EMBEDDING, TASK_EMBEDDING, TASK_COMPLETION},
+        {"{\"input\":\"x\"}", "/v1/completions", TASK_AUTO, TASK_COMPLETION, TASK_COMPLETION},
+        {"{\"query\":\"x\",\"documents\":[\"y\"]}", "", TASK_AUTO, TASK_RERANK, TASK_COMPLETION},
+        {"{\"query\":\"x\",\"documents\":[\"y\"]}", "/rerank", TASK_AUTO, TASK_RERANK,
+         TASK_CLASSIFY},
+        {"{\"query\":\"x\",\"documents\":[\"y\"],\"input\":\"z\"}", "/v1/reranking", TASK_AUTO,
+         TASK_RERANK, TASK_CLASSIFY},
+        {"{\"query\":\"x\",\"documents\":[\"y\"],\"input\":\"z\"}", "/classify", TASK_AUTO,
+         TASK_CLASSIFY, TASK_RERANK},
+        {"{\"input\":[\"x\",\"y\"]}", "", TASK_AUTO, TASK_CLASSIFY, TASK_CLASSIFY},
+        {"{\"input\":\"x\"}", "/v1/embeddings", TASK_AUTO, TASK_EMBEDDING, TASK_CLASSIFY},
+        {"{\"input\":\"x\"}", "", TASK_AUTO, TASK_EMBEDDING, TASK_RERANK},
+        {"\"x\"", "", TASK_AUTO, TASK_CLASSIFY, TASK_CLASSIFY},
+        {"{\"input\":\"x\"}", "", TASK_CLASSIFY, TASK_CLASSIFY, TASK_RERANK},
         {"{\"prompt\":\"x\",\"messages\":[{\"role\":\"user\"}]}", "/v1/chat/completions", TASK_AUTO,
-         TASK_CHAT, false},
+         TASK_CHAT, TASK_COMPLETION},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct llama_request r;
         tidemill_error *error = llama_request_read(slice_of(cases[i].body), slice_of(cases[i].url),
-                                                   cases[i].given, cases[i].is_embedding_model, &r);
+                                                   cases[i].given, cases[i].purpose, &r);
         if (error != NULL) fail_msg("%s: %s", cases[i].body, error_message(error));
         if (r.task != cases[i].task) fail_msg("%s: task %d", cases[i].body, (int)r.task);
         llama_request_free(&r);
     }
+}
+
+static void assert_text(struct slice slice, const char *text)
+{
+    assert_int_equal(slice.size, strlen(text));
+    assert_memory_equal(slice.data, text, slice.size);
+}
+
+static void rerank_fields_are_read(void **state)
+{
+    (void)state;
+    struct llama_request r;
+    assert_null(read_record("{\"query\":\"q\",\"documents\":[\"a\",{\"text\":\"bc\",\"n\":1},\"\"],"
+                            "\"top_n\":2,\"return_documents\":true,\"model\":\"m\"}",
+                            &r));
+    assert_int_equal(r.task, TASK_RERANK);
+    assert_int_equal(r.n_texts, 3);
+    assert_text(r.query, "q");
+    assert_text(r.texts[1], "bc");
+    assert_text(r.texts[2], "");
+    assert_int_equal(r.top_n, 2);
+    assert_true(r.returns_documents);
+    assert_string_equal(r.model, "m");
+    llama_request_free(&r);
+    assert_null(read_record("{\"query\":\"q\",\"documents\":[\"a\"],\"top_n\":null}", &r));
+    assert_int_equal(r.top_n, 0);
+    assert_false(r.returns_documents);
+    llama_request_free(&r);
 }
 
 static void wrong_fields_are_named(void **state)
@@ -113,6 +152,15 @@ static void wrong_fields_are_named(void **state)
         {"{\"prompt\":\"x\",\"response_format\":{\"type\":\"xml\"}}", "response_format"},
         {"{\"prompt\":\"x\",\"response_format\":{\"type\":\"json_schema\"}}", "schema"},
         {"{\"messages\":[{\"role\":\"a\\u0000b\"}]}", "NUL"},
+        {"{\"query\":1,\"documents\":[\"a\"]}", "query"},
+        {"{\"query\":\"q\",\"documents\":[]}", "documents"},
+        {"{\"query\":\"q\",\"documents\":\"a\"}", "documents"},
+        {"{\"query\":\"q\",\"documents\":[1]}", "documents"},
+        {"{\"query\":\"q\",\"documents\":[{\"title\":\"a\"}]}", "documents"},
+        {"{\"query\":\"q\",\"documents\":[\"a\"],\"top_n\":0}", "top_n"},
+        {"{\"query\":\"q\",\"documents\":[\"a\"],\"top_n\":1.5}", "top_n"},
+        {"{\"query\":\"q\",\"documents\":[\"a\"],\"return_documents\":1}", "return_documents"},
+        {"{\"query\":\"q\",\"documents\":[\"a\"],\"truncate_prompt_tokens\":9}", "truncate"},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct llama_request r;
@@ -244,6 +292,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fields_are_read),
         cmocka_unit_test(tasks_are_told_apart),
+        cmocka_unit_test(rerank_fields_are_read),
         cmocka_unit_test(wrong_fields_are_named),
         cmocka_unit_test(stops_are_found_across_pieces),
         cmocka_unit_test(schemas_become_grammars),
