@@ -4,6 +4,7 @@
  * fields that nobody knows are passed over, as servers do. */
 #include "runtime/llama_request.h"
 
+#include "runtime/llama_grammar.h"
 #include "runtime/llama_schema.h"
 
 #include <math.h>
@@ -15,7 +16,6 @@
 #define STOPS_MAX 16
 #define BIASES_MAX 1024
 #define GRAMMAR_BYTES_MAX ((size_t)64 << 10)
-#define GRAMMAR_DEPTH_MAX 64
 
 #define REFUSE(...) return error_new(ERROR_MODEL_ERROR, __VA_ARGS__)
 
@@ -184,18 +184,12 @@ static tidemill_error *read_logprobs(const struct reading *r)
 
 /* Grammars. */
 
-/* llama.cpp's parser calls itself for each parenthesis. */
 static tidemill_error *check_grammar(const char *grammar)
 {
-    size_t depth = 0, size = strlen(grammar);
+    size_t size = strlen(grammar);
     if (size > GRAMMAR_BYTES_MAX)
         REFUSE("the grammar has %zu bytes; %zu is the limit", size, GRAMMAR_BYTES_MAX);
-    for (const char *p = grammar; *p != '\0'; p++) {
-        if (*p == '(' && ++depth > GRAMMAR_DEPTH_MAX)
-            REFUSE("the grammar has more than %d parentheses open", GRAMMAR_DEPTH_MAX);
-        if (*p == ')' && depth > 0) depth--;
-    }
-    return NULL;
+    return llama_grammar_check(grammar);
 }
 
 static tidemill_error *grammar_of_schema(struct llama_request *request, yyjson_val *schema)
@@ -207,6 +201,8 @@ static tidemill_error *grammar_of_schema(struct llama_request *request, yyjson_v
         if (request->grammar == NULL) error = error_memory();
     }
     buffer_free(&text);
+    if (error == NULL)
+        error = error_context(llama_grammar_check(request->grammar), "'response_format'");
     return error;
 }
 

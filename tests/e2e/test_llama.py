@@ -144,6 +144,30 @@ def test_grammar_and_json_object(tmp_path, gguf):
     assert text_of(answers[3]).startswith("{")
 
 
+@pytest.mark.skipif(IS_SANITIZED, reason="the sanitizer keeps what was freed")
+def test_grammars_that_would_fill_the_memory_are_refused(tmp_path, gguf):
+    """Each costs its own record, and the model's process no more than others do."""
+    def schema(**words):
+        return {"type": "json_schema", "json_schema": {"schema": words}}
+
+    fine = {"prompt": "x", "grammar": "root ::= [a-z]{0,2000}", "max_tokens": 2}
+    bad = [({"grammar": "root ::= [a-z]{100000}"}, "100000 times"),
+           ({"grammar": 'root ::= "' + "a" * 60000 + '"{2000}'}, "copies"),
+           ({"grammar": "root ::= " + "[a-z]{0,2000} " * 4000}, "copies"),
+           ({"grammar": 'root ::= (("x"{200}){200}){200}'}, "copies"),
+           ({"response_format": schema(type="array", maxItems=1000000)}, "maxItems"),
+           ({"response_format": schema(type="string", maxLength=1000000)}, "maxLength"),
+           ({"response_format": schema(type="object", properties={
+               f"p{i}": {"type": "string", "maxLength": 1000} for i in range(2000)})}, "copies")]
+    records = [fine, *({"prompt": "x", "max_tokens": 2, **fields} for fields, _ in bad), fine]
+    answers, errors = ask(tmp_path, gguf / "tiny.gguf", records, "--summary", tmp_path / "s.json",
+                          "--dedup", "off", check=1)
+    assert sorted(answers) == [0, len(bad) + 1]
+    for i, (_, part) in enumerate(bad):
+        assert errors[i + 1]["code"] == "model_error" and part in errors[i + 1]["message"]
+    assert json.loads((tmp_path / "s.json").read_text())["peak_host_memory_bytes"] < 150 << 20
+
+
 def test_logprobs_add_up(tmp_path, gguf):
     records = [{"prompt": "the", "max_tokens": 5, "temperature": 0, "logprobs": 20},
                {"messages": [{"role": "user", "content": "the"}], "max_tokens": 5, "temperature": 0,

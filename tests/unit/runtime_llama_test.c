@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* runtime_llama_test.c - what needs no llama.cpp: records read as requests, stop strings found, JSON
  * schemas made grammars. */
+#include "runtime/llama_grammar.h"
 #include "runtime/llama_request.h"
 #include "runtime/llama_schema.h"
 
@@ -287,6 +288,119 @@ static void deep_schemas_are_bounded(void **state)
     buffer_free(&text);
 }
 
+/* What llama.cpp would write out is counted, and nothing that only looks like it. */
+static void grammars_have_a_budget(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *grammar, *part; /* NULL: it is taken */
+    } cases[] = {
+        {"root ::= \"x\"{2000}", NULL},
+        {"root ::= [a-z]{0,2000} \"y\"*", NULL},
+        {"root ::= \"x\"{2001}", "2001 times; 2000"},
+        {"root ::= \"x\"{0,100000}", "100000 times"},
+        {"root ::= \"x\"{100000,}", "100000 times"},
+        {"root ::= \"x\" { 3 , # so many\n 100000 }", "100000 times"},
+        {"root ::= \"x\"{99999999999999999999999}", "more than 4294967295 times"},
+        {"root ::= (\"x\"{200}){200}", NULL},
+        {"root ::= (\"x\"{250}){250}", "copies"},
+        {"root ::= ((\"x\"{40}){40} | \"y\"){40}", "copies"},
+        {"root ::= \"x\"{40}{40}{40}", "copies"},
+        {"root ::= (\"x\"{2000})* (\"y\"{2000}){2}", NULL},
+        {"root ::= (\"x\"{2000})*{40}", "copies"},
+        {"root ::= \"abcdefghijklmnopqrstuvwxyz\"{2000}", NULL},
+        {"root ::= [a-zA-Z0-9_.,:;?!]{2000} \" \" [a-zA-Z0-9_.,:;?!]{0,2000}", NULL},
+        {"root ::= .{2000} <tokens>{2000} a{2000}\na ::= b{2000}\nb ::= c{2000}", NULL},
+        {"root ::= \"x{9999}\" [{9999}] # {9999}\n\"\\\"{9999}\"", NULL},
+        {"root ::= <\">{9999} \"\"", "9999 times"},
+        {"root ::= \"((((\" [(\\](] # ((((", NULL},
+        {"# to the line's end\rroot ::= \"x\"{9999}", "9999 times"},
+        {"", NULL},
+        {"root ::= \"", NULL},
+        {"root ::= \"\\", NULL},
+        {"}{){(}[", NULL},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        tidemill_error *error = llama_grammar_check(cases[i].grammar);
+        if ((error == NULL) != (cases[i].part == NULL) ||
+            (error != NULL && (error_code_of(error) != ERROR_MODEL_ERROR ||
+                               strstr(error_message(error), cases[i].part) == NULL)))
+            fail_msg("%s: %s", cases[i].grammar, error == NULL ? "taken" : error_message(error));
+        error_free(error);
+    }
+}
+
+/* Many small repetitions are one large one. */
+static void repetitions_add_up(void **state)
+{
+    (void)state;
+    for (int n = 24; n <= 26; n++) {
+        struct buffer text = {0};
+        buffer_text(&text, "root ::=");
+        for (int i = 0; i < n; i++) buffer_text(&text, " [a]{0,2000}");
+        buffer_byte(&text, '\0');
+        tidemill_error *error = llama_grammar_check(text.data);
+        assert_int_equal(error == NULL, n * 2000 <= LLAMA_GRAMMAR_COPIES_MAX);
+        error_free(error);
+        buffer_free(&text);
+    }
+}
+
+/* A long text is as much as many rules. */
+static void long_texts_count(void **state)
+{
+    (void)state;
+    static const char *const quotes[] = {"\"\"", "[]"};
+    for (int n = 300; n <= 500; n += 200) {
+        for (size_t i = 0; i < COUNT_OF(quotes); i++) {
+            char text[1024];
+            int at = snprintf(text, sizeof text, "root ::= %c", quotes[i][0]);
+            memset(text + at, 'a', (size_t)n);
+            snprintf(text + at + n, sizeof text - (size_t)(at + n), "%c{2000}", quotes[i][1]);
+            tidemill_error *error = llama_grammar_check(text);
+            assert_int_equal(error == NULL, n == 300);
+            error_free(error);
+        }
+    }
+}
+
+static void parentheses_have_a_limit(void **state)
+{
+    (void)state;
+    char text[256] = "";
+    for (int n = 64; n <= 65; n++) {
+        memset(text, '(', (size_t)n);
+        tidemill_error *error = llama_grammar_check(text);
+        assert_int_equal(error == NULL, n == 64);
+        error_free(error);
+    }
+}
+
+/* Every part of a schema is within its limit, all of them together are not. */
+static void schemas_have_a_budget(void **state)
+{
+    (void)state;
+    for (int n = 40; n <= 60; n += 20) {
+        struct buffer text = {0};
+        struct llama_request r;
+        buffer_text(&text,
+                    "{\"prompt\":\"x\",\"response_format\":{\"type\":\"json_schema\",\"schema\":{"
+                    "\"type\":\"object\",\"properties\":{\"a\":{}");
+        for (int i = 0; i < n; i++)
+            buffer_printf(&text, ",\"p%d\":{\"type\":\"%s\",\"max%s\":1000}", i,
+                          i % 2 ? "string" : "array", i % 2 ? "Length" : "Items");
+        buffer_text(&text, "}}}}");
+        buffer_byte(&text, '\0');
+        tidemill_error *error = read_record(text.data, &r);
+        assert_int_equal(error == NULL, n == 40);
+        if (error != NULL) assert_non_null(strstr(error_message(error), "response_format"));
+        if (error != NULL) assert_non_null(strstr(error_message(error), "copies"));
+        error_free(error);
+        llama_request_free(&r);
+        buffer_free(&text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,6 +412,11 @@ int main(void)
         cmocka_unit_test(schemas_become_grammars),
         cmocka_unit_test(schemas_that_cannot_be_kept_are_refused),
         cmocka_unit_test(deep_schemas_are_bounded),
+        cmocka_unit_test(grammars_have_a_budget),
+        cmocka_unit_test(repetitions_add_up),
+        cmocka_unit_test(long_texts_count),
+        cmocka_unit_test(parentheses_have_a_limit),
+        cmocka_unit_test(schemas_have_a_budget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
