@@ -9,6 +9,7 @@
  *     echo:json=1,usage=1                    counts words as tokens: half of a text's are cached
  *     echo:json=1,serial=1                   answers 1, 2, 3, ..., whatever it is asked
  *     echo:units=8                           keeps up to 8 units, answers the newest first
+ *     echo:units=8,room=2                    two of them, and the others wait in the socket
  *
  * An option `..._on=V` acts when the first element of some row equals V. */
 #include "runtime/model.h"
@@ -45,6 +46,7 @@ enum option {
     OPTION_USAGE,
     OPTION_SERIAL,
     OPTION_UNITS,
+    OPTION_ROOM,
     OPTION_COUNT
 };
 
@@ -70,6 +72,7 @@ static const struct {
     [OPTION_USAGE] = {"usage", 0, 1},
     [OPTION_SERIAL] = {"serial", 0, 1},
     [OPTION_UNITS] = {"units", 3, 256},
+    [OPTION_ROOM] = {"room", 1, 256},
 };
 
 struct echo {
@@ -366,7 +369,9 @@ static tidemill_error *echo_run(struct model *model, const struct model_input *i
 
 static bool echo_has_room(const struct model *model)
 {
-    return ((const struct echo *)model)->n_units < model->units_max;
+    const struct echo *echo = (const struct echo *)model;
+    size_t room = echo->is_set[OPTION_ROOM] ? (size_t)echo->value[OPTION_ROOM] : model->units_max;
+    return echo->n_units < MIN(room, (size_t)model->units_max);
 }
 
 static void echo_give(struct model *model, struct model_unit *unit)

@@ -175,6 +175,7 @@ static tidemill_error *take_ready(struct hosts *hosts, struct slot *slot, size_t
     slot->was_ready = slot->has_served = true;
     slot->state = SLOT_READY;
     slot->deadline_ns = 0; /* that of loading */
+    slot->heard_ns = now_ns;
     hosts->load_failures_in_a_row = 0;
     hosts->saturated_ns = 0;
     begin_head(hosts, slot, now_ns);
@@ -198,6 +199,7 @@ static tidemill_error *take_load_failed(struct hosts *hosts, size_t size)
 static void finish_unit(struct hosts *hosts, struct slot *slot, size_t place, int64_t now_ns)
 {
     struct unit *unit = slot->units[place];
+    slot->heard_ns = now_ns;
     slot->n_units--;
     slot->n_sent--;
     memmove(slot->units + place, slot->units + place + 1,
@@ -317,19 +319,25 @@ void slot_receive(struct hosts *hosts, struct slot *slot, int64_t now_ns)
     }
 }
 
-/* Each unit has its time, from when it was seen to have reached the model. */
+/* Each unit has its time, from when it was seen to have reached the model. One that waits in the socket
+ * has none, as others keep the model busy; but where no unit is in the model, the host is to take the
+ * oldest at once, and has the same time for it. */
 static void set_deadline_of_many(const struct hosts *hosts, struct slot *slot, int64_t now_ns)
 {
     const struct wire_board *board = (const struct wire_board *)slot->board.base;
     uint64_t started_seq = atomic_load(&board->started_seq);
-    int64_t limit_ns = hosts->timeout_ms * MS_NS;
-    slot->deadline_ns = 0;
+    int64_t limit_ns = hosts->timeout_ms * MS_NS, first_ns = now_ns;
+    bool is_any_begun = false;
     for (size_t i = 0; i < slot->n_units; i++) {
         struct unit *unit = slot->units[i];
         if (unit->begun_ns == 0 && unit->work.seq <= started_seq) unit->begun_ns = now_ns;
-        int64_t look_ns = (unit->begun_ns != 0 ? unit->begun_ns : now_ns) + limit_ns;
-        slot->deadline_ns = i == 0 ? look_ns : MIN(slot->deadline_ns, look_ns);
+        if (unit->begun_ns == 0) continue;
+        first_ns = MIN(first_ns, unit->begun_ns);
+        is_any_begun = true;
     }
+    if (slot->n_units > 0 && !is_any_begun)
+        first_ns = MAX(slot->units[0]->given_ns, slot->heard_ns);
+    slot->deadline_ns = slot->n_units > 0 ? first_ns + limit_ns : 0;
 }
 
 void slot_check_deadline(struct hosts *hosts, struct slot *slot, int64_t now_ns)

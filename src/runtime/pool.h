@@ -48,6 +48,7 @@ struct slot {
     bool has_served;     /* so has one before it */
     int64_t start_ns;    /* when it was, or is to be, started */
     int64_t deadline_ns; /* LOADING, READY: kill; DYING: give it up; 0: none */
+    int64_t heard_ns;    /* when it was ready, or last answered */
     struct process process;
     uint64_t outside_memory_bytes; /* of the model's own processes */
     struct shared_region board;

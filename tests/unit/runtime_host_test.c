@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -377,6 +378,82 @@ static void what_a_full_socket_kept_back_is_answered_by_the_next_host(void **sta
     wait_for_all_of_256(&bench);
     runtime_get_stats(bench.runtime, &stats);
     assert_int_equal(stats.restarts, 1);
+    bench_close(&bench);
+}
+
+/* A host that is stopped before it takes any work has begun none: it is replaced, nobody is blamed. */
+static void a_host_of_many_that_takes_nothing_is_replaced(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct runtime_options options = make_options("echo:units=8", true);
+    options.timeout_ms = 400;
+    bench_open(&bench, &options);
+    pid_t host = 0;
+    assert_int_equal(find_hosts(getpid(), &host, 1), 1);
+    kill(host, SIGSTOP);
+    int64_t start_ns = clock_now_ns();
+    for (uint64_t id = 0; id < 4; id++) submit(&bench, id, 1);
+    for (int n = 0; n < 4; n++) {
+        struct runtime_done done = wait_one(&bench);
+        if (n == 0) assert_true(clock_now_ns() - start_ns >= INT64_C(400000000));
+        assert_echo(&bench, &done);
+    }
+    struct runtime_stats stats;
+    runtime_get_stats(bench.runtime, &stats);
+    assert_int_equal(stats.restarts, 1);
+    bench_close(&bench);
+}
+
+/* So is one that is stopped between its units, however long it has answered before. */
+static void a_host_of_many_that_takes_no_more_is_replaced(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct runtime_options options = make_options("echo:units=8", true);
+    options.timeout_ms = 400;
+    bench_open(&bench, &options);
+    submit(&bench, 0, 1);
+    struct runtime_done done = wait_one(&bench);
+    assert_echo(&bench, &done);
+    sleep_ms(500); /* it had nothing to do: that is nothing to be blamed for */
+    pid_t host = 0;
+    assert_int_equal(find_hosts(getpid(), &host, 1), 1);
+    kill(host, SIGSTOP);
+    int64_t start_ns = clock_now_ns();
+    submit(&bench, 1, 1);
+    done = wait_one(&bench);
+    assert_true(clock_now_ns() - start_ns >= INT64_C(400000000));
+    assert_echo(&bench, &done);
+    struct runtime_stats stats;
+    runtime_get_stats(bench.runtime, &stats);
+    assert_int_equal(stats.restarts, 1);
+    bench_close(&bench);
+}
+
+/* Units that wait in the socket for longer than a call may take, as others are in the model: no host is
+ * killed for that. On one core the engine often looks before the host has taken the next one. */
+static void waiting_behind_others_is_no_timeout(void **state)
+{
+    (void)state;
+    struct bench bench;
+    cpu_set_t before, one;
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    struct runtime_options options = make_options("echo:units=60,room=1,latency_us=20000", true);
+    options.timeout_ms = 400;
+    bench_open(&bench, &options);
+    for (uint64_t id = 0; id < 60; id++) submit(&bench, id, 1);
+    for (int n = 0; n < 60; n++) {
+        struct runtime_done done = wait_one(&bench);
+        assert_echo(&bench, &done);
+    }
+    assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+    struct runtime_stats stats;
+    runtime_get_stats(bench.runtime, &stats);
+    assert_int_equal(stats.restarts, 0);
     bench_close(&bench);
 }
 
@@ -758,6 +835,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_killed_host_of_many_blames_nobody),
         cmocka_unit_test(a_host_that_does_not_read_blocks_nobody),
         cmocka_unit_test(what_a_full_socket_kept_back_is_answered_by_the_next_host),
+        cmocka_unit_test(a_host_of_many_that_takes_nothing_is_replaced),
+        cmocka_unit_test(a_host_of_many_that_takes_no_more_is_replaced),
+        cmocka_unit_test(waiting_behind_others_is_no_timeout),
         cmocka_unit_test(output_that_does_not_fit),
         cmocka_unit_test(deaths_without_progress_end_it),
         cmocka_unit_test(models_that_do_not_load),
