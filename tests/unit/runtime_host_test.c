@@ -24,6 +24,7 @@
 
 #define REGION_BYTES ((size_t)16 << 20)
 #define AREA_BYTES ((size_t)64 << 10) /* input and output of one unit */
+#define AREAS 64
 #define WIDTH 4
 #define ROWS 3
 
@@ -124,7 +125,7 @@ static void bench_close(struct bench *bench)
 /* Unit `id`: ROWS rows, each beginning with `first`. */
 static void submit_rows(struct bench *bench, uint64_t id, float first, int64_t n_rows)
 {
-    size_t offset = id % 64 * 2 * AREA_BYTES;
+    size_t offset = id % AREAS * 2 * AREA_BYTES;
     float *numbers = (float *)(void *)(bench->region.base + offset);
     for (int64_t i = 0; i < n_rows * WIDTH; i++)
         numbers[i] = i % WIDTH == 0 ? first : (float)i + (float)id / 1024;
@@ -160,7 +161,7 @@ static struct runtime_done wait_one(struct bench *bench)
 static void assert_echo(struct bench *bench, struct runtime_done *done)
 {
     if (done->code != ERROR_OK) fail_msg("%s: %s", error_code_name(done->code), done->message);
-    const unsigned char *sent = bench->region.base + done->id % 64 * 2 * AREA_BYTES;
+    const unsigned char *sent = bench->region.base + done->id % AREAS * 2 * AREA_BYTES;
     assert_int_equal(done->n_values, 1);
     assert_int_equal(done->values[0].shape.dims[0], ROWS);
     assert_memory_equal(done->values[0].data, sent, ROWS * WIDTH * sizeof(float));
@@ -184,13 +185,15 @@ static void answer_all(const char *model, bool is_isolated, int instances, int u
     bench_open(&bench, &options);
     assert_string_equal(runtime_description(bench.runtime), "echo");
     assert_int_equal(runtime_capacity(bench.runtime), units_max * instances);
-    size_t submitted = 0, answered = 0;
+    size_t submitted = 0, answered = 0, oldest = 0; /* not answered yet: its area is in use */
     while (answered < COUNT_OF(is_answered)) {
-        while (submitted < COUNT_OF(is_answered) && runtime_capacity(bench.runtime) > 0)
+        while (submitted < MIN(COUNT_OF(is_answered), oldest + AREAS) &&
+               runtime_capacity(bench.runtime) > 0)
             submit(&bench, submitted++, 1);
         struct runtime_done done = wait_one(&bench);
         assert_false(is_answered[done.id]);
         is_answered[done.id] = true;
+        while (oldest < COUNT_OF(is_answered) && is_answered[oldest]) oldest++;
         assert_echo(&bench, &done);
         answered++;
     }
