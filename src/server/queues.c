@@ -16,9 +16,13 @@ const struct queue_config *queue_of_exchange(struct app *app, struct exchange *e
 {
     const char *name = exchange_capture(exchange, 0);
     const struct queue_config *queue = server_config_queue(app->config, name);
-    /* One that a caller may not use is, for it, not there. */
-    if (queue != NULL && access_may_queue(app_caller(exchange), queue->name)) return queue;
-    app_refuse(exchange, 404, "queue_not_found", NULL, "there is no queue '%.64s'", name);
+    if (queue == NULL) {
+        app_refuse(exchange, 404, "queue_not_found", NULL, "there is no queue '%.64s'", name);
+        return NULL;
+    }
+    if (access_may_queue(app_caller(exchange), queue->name)) return queue;
+    app_refuse(exchange, 403, "forbidden", NULL, "this key may not use the queue '%s'",
+               queue->name);
     return NULL;
 }
 
