@@ -110,6 +110,7 @@ def main():
                   f"    sync: {{max_batch: 64, max_delay: {arguments.max_delay}}}\n")
         rounds = []
         with Server(folder, config) as server:
+            server.get("/v2/models/m")  # loads it
             load(server, script, 1, 1)
             for _ in range(arguments.rounds):
                 raw = raw_rates(model, arguments.seconds / 4)

@@ -3,10 +3,10 @@
  * is first asked, gathers calls into microbatches (max_batch rows, max_delay), and lets it go when
  * nobody asked for keep_warm.
  *
- * When a microbatch goes (serving_gather.c): at once when it is full, or when its first call has waited
- * max_delay. Before that only if the model has nothing to do and nobody else is likely to come: as many
- * calls are there as there were at most lately. So one caller alone never waits, and callers who come
- * and go together run together.
+ * When a microbatch goes (serving_gather.c): at once when it is full. Else when the model has nothing to
+ * do, and either nobody else is likely to come (as many calls are there as there were at most lately) or
+ * its first call has waited max_delay. So one caller alone never waits, and callers who come and go
+ * together run together.
  *
  * Hosts, and the memory of the model, are serving's own: a job of the same model has others. */
 #ifndef TIDEMILL_SERVER_SERVING_H

@@ -6,7 +6,7 @@
  * there at once lately are expected again: `peak_calls`, which falls by an eighth with each microbatch.
  *
  *     full                                   now
- *     the first one has waited delay         now
+ *     all hosts are busy                     when one is idle: until then waiting costs nothing
  *     a host is idle, all expected are here  now
  *     else                                   when the first one has waited delay */
 #include "server/serving_parts.h"
@@ -19,11 +19,11 @@ int64_t gather_due_ns(const struct gather *gather, uint32_t n_calls, uint64_t n_
                       int64_t came_ns, uint32_t n_batches, uint32_t n_running)
 {
     uint32_t share = (gather->peak_calls + gather->hosts - 1) / MAX(gather->hosts, 1U);
-    bool is_idle = n_batches < gather->hosts;
     bool is_full = n_rows >= gather->rows_max;
     bool are_all_here = n_calls >= share || n_calls + n_running >= gather->peak_calls;
-    if (!gather->is_stacking || is_full || (is_idle && are_all_here)) return INT64_MIN;
-    return came_ns + gather->delay_ns;
+    if (!gather->is_stacking || is_full) return INT64_MIN;
+    if (n_batches >= gather->hosts) return INT64_MAX;
+    return are_all_here ? INT64_MIN : came_ns + gather->delay_ns;
 }
 
 void gather_note(struct gather *gather, uint32_t n_calls)

@@ -63,8 +63,8 @@ struct gather {
     uint32_t hosts;      /* microbatches that run at a time */
     uint32_t peak_calls; /* that were there at once lately, under way or waiting */
 };
-/* When what waits should go: a time not after `now_ns` is now. `n_calls`, `n_rows` wait, the first of them
- * since `came_ns`; `n_batches` with `n_running` calls are under way. */
+/* When what waits should go: INT64_MIN is now, INT64_MAX when a host is idle. `n_calls`, `n_rows` wait, the
+ * first of them since `came_ns`; `n_batches` with `n_running` calls are under way. */
 int64_t gather_due_ns(const struct gather *gather, uint32_t n_calls, uint64_t n_rows,
                       int64_t came_ns, uint32_t n_batches, uint32_t n_running);
 /* A microbatch goes while so many calls are there. */

@@ -566,22 +566,21 @@ static void microbatches_go_when_waiting_is_of_no_use(void **state)
         uint32_t n_calls;
         uint64_t n_rows;
         uint32_t n_batches, n_running;
-        bool goes_now;
+        int64_t due_ns; /* the first call came at 1000 */
     } cases[] = {
-        {"one caller alone", {true, 16, 2000, 1, 1}, 1, 1, 0, 0, true},
-        {"others were here lately", {true, 16, 2000, 1, 8}, 1, 1, 0, 0, false},
-        {"all of them are here", {true, 16, 2000, 1, 8}, 8, 8, 0, 0, true},
-        {"all others are under way, but it is busy", {true, 16, 2000, 1, 8}, 1, 1, 1, 7, false},
-        {"full, though it is busy", {true, 16, 2000, 1, 8}, 3, 16, 1, 7, true},
-        {"another host is idle", {true, 16, 2000, 2, 8}, 1, 1, 1, 7, true},
-        {"its share for one of two hosts", {true, 16, 2000, 2, 8}, 4, 4, 0, 0, true},
-        {"calls that cannot be stacked", {false, 16, 2000, 1, 8}, 1, 1, 3, 3, true},
+        {"one caller alone", {true, 16, 2000, 1, 1}, 1, 1, 0, 0, INT64_MIN},
+        {"others were here lately", {true, 16, 2000, 1, 8}, 1, 1, 0, 0, 3000},
+        {"all of them are here", {true, 16, 2000, 1, 8}, 8, 8, 0, 0, INT64_MIN},
+        {"it is busy", {true, 16, 2000, 1, 8}, 1, 1, 1, 7, INT64_MAX},
+        {"full, though it is busy", {true, 16, 2000, 1, 8}, 3, 16, 1, 7, INT64_MIN},
+        {"another host is idle", {true, 16, 2000, 2, 8}, 1, 1, 1, 7, INT64_MIN},
+        {"its share for one of two hosts", {true, 16, 2000, 2, 8}, 4, 4, 0, 0, INT64_MIN},
+        {"calls that cannot be stacked", {false, 16, 2000, 1, 8}, 1, 1, 3, 3, INT64_MIN},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
-        int64_t due = gather_due_ns(&cases[i].gather, cases[i].n_calls, cases[i].n_rows, 1000,
-                                    cases[i].n_batches, cases[i].n_running);
-        if ((due <= 1000) != cases[i].goes_now) fail_msg("%s", cases[i].name);
-        if (!cases[i].goes_now) assert_int_equal(due, 3000);
+        int64_t due_ns = gather_due_ns(&cases[i].gather, cases[i].n_calls, cases[i].n_rows, 1000,
+                                       cases[i].n_batches, cases[i].n_running);
+        if (due_ns != cases[i].due_ns) fail_msg("%s: %lld", cases[i].name, (long long)due_ns);
     }
 }
 
