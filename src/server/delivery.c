@@ -26,7 +26,7 @@
 #define DUE_MAX 256
 #define LOOK_MS 500
 #define GIVE_UP_MS (INT64_C(3) * 24 * 3600 * 1000)
-#define PAUSE_BASE_S 4.0
+#define PAUSE_BASE_S 1.0
 #define PAUSE_MAX_S 3600.0
 #define PAUSE_MIN_S 0.5
 
