@@ -184,11 +184,12 @@ static int see_encoding(struct exchange *exchange, const char *value, size_t siz
 
 static int see_expect(struct exchange *exchange, const char *value)
 {
-    if (strcasecmp(value, "100-continue") == 0)
+    if (strcasecmp(value, "100-continue") == 0) {
         exchange->wants_continue = !exchange->is_old;
-    else
-        exchange_fault(exchange, 417, "the only Expect that is met is 100-continue");
-    return 0;
+        return 0;
+    }
+    exchange_fault(exchange, 417, "the only Expect that is met is 100-continue");
+    return stop(exchange); /* at once, however the head was cut into pieces */
 }
 
 /* The headers that say where a request ends, and who is meant. */

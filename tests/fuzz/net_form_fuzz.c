@@ -25,7 +25,7 @@ static tidemill_error *read_piece(void *context, void *data, size_t size, size_t
     struct state *state = context;
     size_t n = MIN(MIN(size, state->piece), state->left);
     if (n > 0) memcpy(data, state->data, n);
-    state->data += n;
+    if (n > 0) state->data += n;
     state->left -= n;
     *ret_size = n;
     return NULL;
