@@ -173,11 +173,12 @@ static tidemill_error *submit_batch(struct submission *submission, int *ret_stat
 
 /* --- a queue -------------------------------------------------------------------------------------- */
 
-static tidemill_error *submit_records(struct submission *submission)
+/* Lines that are no records cost themselves: some failed. */
+static tidemill_error *submit_records(struct submission *submission, int *ret_status)
 {
     char *path;
     yyjson_doc *doc;
-    TRY(client_path(&submission->client, "/v1/queues/", submission->queue, "/requests", NULL,
+    TRY(client_path(&submission->client, "/v1/queues/", submission->queue, "/records", NULL,
                     &path));
     struct client_request request = {.method = "POST",
                                      .path = path,
@@ -187,7 +188,9 @@ static tidemill_error *submit_records(struct submission *submission)
     tidemill_error *error = client_ask_json(&submission->client, &request, &doc);
     free(path);
     if (error != NULL) return error;
-    client_print_json(yyjson_doc_get_root(doc));
+    yyjson_val *receipt = yyjson_doc_get_root(doc);
+    *ret_status = yyjson_get_uint(yyjson_obj_get(receipt, "rejected")) > 0 ? 1 : 0;
+    client_print_json(receipt);
     yyjson_doc_free(doc);
     return NULL;
 }
@@ -243,7 +246,7 @@ int cli_submit(int argc, char **argv)
     }
     if (error == NULL) error = client_open(&submission.common, &submission.client);
     if (error == NULL)
-        error = submission.queue != NULL ? submit_records(&submission)
+        error = submission.queue != NULL ? submit_records(&submission, &status)
                                          : submit_batch(&submission, &status);
     client_close(&submission.client);
     return client_end(error, status);

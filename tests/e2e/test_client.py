@@ -15,7 +15,10 @@ from upstream import Upstream
 MODELS = """\
 models:
   echo: {model: "echo:json=1"}
+  recs: {model: "echo:json=1"}
   slow: {model: "echo:json=1,row_latency_us=2000", batch: 1, checkpoint_every: 50ms}
+queues:
+  recs: {window: {every: 200ms}, key_field: user}
 """
 
 
@@ -139,6 +142,23 @@ def test_followed_through_a_kill(tmp_path):
     assert ids(tmp_path / "out.jsonl") == [f"r{i}" for i in range(1500)]
 
 
+def test_records_of_a_queue_are_answered_under_their_keys(server, tmp_path):
+    write_jsonl(tmp_path / "in.jsonl", [{"user": f"u/{i}", "x": i} for i in range(50)])
+    ask(server, "submit", "in.jsonl", "--queue=recs", cwd=tmp_path, check=0)
+    deadline = time.monotonic() + 60
+    while (found := ask(server, "get", "recs", "u/49")).returncode == 1:
+        assert found.out == "" and time.monotonic() < deadline, server.text
+        time.sleep(0.05)
+    assert found.returncode == 0 and '"x":49' in found.out.replace(" ", "").replace("\\", "")
+    ask(server, "get", "recs", "u/50", check=1)
+
+
+def test_a_line_that_is_no_record_costs_itself(server):
+    receipt = json.loads(ask(server, "submit", "-", "--queue=recs", input=b'{"user": "a"}\nnonsense\n',
+                             check=1).out)
+    assert receipt["accepted"] == 1 and receipt["rejected"] == 1
+
+
 # --- what is asked wrongly --------------------------------------------------------------------------
 
 
@@ -230,7 +250,7 @@ def test_records_of_a_queue_are_sent_as_they_are(tmp_path):
         out = ask(stub.url, "submit", "in.jsonl", "--queue=re cs", cwd=tmp_path, check=0).out
         request = stub.requests[-1]
     assert json.loads(out) == {"accepted": 2}
-    assert request.path == "/v1/queues/re%20cs/requests"
+    assert request.path == "/v1/queues/re%20cs/records"
     assert request.headers["Content-Type"] == "application/x-ndjson"
     assert request.headers["Idempotency-Key"]
     assert request.body == (tmp_path / "in.jsonl").read_bytes()
