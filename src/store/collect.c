@@ -12,7 +12,8 @@
 #include <string.h>
 
 static const char has_file[] = "SELECT 1 FROM files WHERE id = ?1";
-static const char has_window[] = "SELECT 1 FROM windows WHERE id = ?1";
+static const char has_window[] = "SELECT 1 FROM windows WHERE id = ?1 "
+                                 "UNION ALL SELECT 1 FROM jobs WHERE id = ?1";
 static const char has_job[] = "SELECT 1 FROM jobs WHERE id = ?1";
 static const char all_files[] = "SELECT id, bytes FROM files";
 

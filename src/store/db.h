@@ -80,6 +80,8 @@ char *column_string(struct query *query); /* malloc'ed; NULL: NULL */
 void column_blob(struct query *query, void *data, size_t size);
 void column_buffer(struct query *query, struct buffer *buffer);
 struct digest column_digest(struct query *query);
+/* Whatever they are, with the sum at the end. */
+void column_all(struct query *query, const char *what);
 /* `what`, `id` for the message. */
 void column_sum(struct query *query, const char *what, const char *id);
 

@@ -191,6 +191,13 @@ tidemill_error *collect_orphans(struct store *store);
 
 void quota_is_full_disk(void); /* quota.c */
 
+/* rows_check.c. CORRUPT: some row fails its checksum. */
+tidemill_error *rows_check(struct db *db);
+
+/* wal_check.c. CORRUPT: SQLite's log lost what was acknowledged. */
+#define STORE_PAGE_BYTES 4096
+tidemill_error *wal_check(const struct io *io, const char *path);
+
 tidemill_error *reserve_make(struct store *store); /* does nothing if it is there */
 bool reserve_give_up(struct store *store);         /* false: there is none */
 

@@ -2,6 +2,7 @@
 /* query.c - one use of a kept statement: bind in order, step, read in order, with a sum over a row. */
 #include "store/db.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -253,4 +254,33 @@ void column_sum(struct query *query, const char *what, const char *id)
                  "%s: the row of the %s %s fails its checksum; bring back a copy of the folder",
                  query->db->path, what, id));
     column_start(query);
+}
+
+static void add_column(struct query *query)
+{
+    sqlite3_stmt *statement = query->statement;
+    int type = sqlite3_column_type(statement, query->next);
+    if (type == SQLITE_INTEGER) {
+        (void)column_int(query);
+        return;
+    }
+    if (type == SQLITE_FLOAT) {
+        (void)column_real(query);
+        return;
+    }
+    const void *data = type == SQLITE_TEXT
+                           ? (const void *)sqlite3_column_text(statement, query->next)
+                           : sqlite3_column_blob(statement, query->next);
+    size_t size = (size_t)sqlite3_column_bytes(statement, query->next++);
+    add_to_sum(query, type, data == NULL ? "" : data, data == NULL ? 0 : size);
+}
+
+void column_all(struct query *query, const char *what)
+{
+    int n = sqlite3_column_count(query->statement);
+    const char *id = (const char *)sqlite3_column_text(query->statement, 0);
+    char name[64];
+    snprintf(name, sizeof name, "%s", id == NULL ? "" : id);
+    while (query->next < n - 1) add_column(query);
+    column_sum(query, what, name);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* store.c - opening, in an order that a kill at any point does not hurt: lock, folders, tables, windows
- * cut back, orphans removed, the reserve; then the writer. And closing, ids, the clock, copies. */
+/* store.c - opening, in an order that a kill at any point does not hurt: lock, folders, log, tables,
+ * windows cut back, orphans removed, the reserve; then the writer. And closing, ids, the clock, copies. */
 #include "store/parts.h"
 
 #include <stdio.h>
@@ -107,10 +107,31 @@ static int count_frames(void *argument, sqlite3 *handle, const char *name, int f
     return SQLITE_OK;
 }
 
+static tidemill_error *check_log(struct store *store)
+{
+    char *path;
+    TRY(place_path(store, "store.db-wal", NULL, &path));
+    tidemill_error *error = wal_check(store->io, path);
+    free(path);
+    return error;
+}
+
+/* The log starts anew, unless somebody beside us still reads from it. */
+static tidemill_error *empty_log(struct db *db)
+{
+    int code = sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    if (code == SQLITE_OK) return NULL;
+    tidemill_error *error = db_error(db, "copy the log into");
+    if (error_code_of(error) != ERROR_LOCKED) return error;
+    error_free(error);
+    return NULL;
+}
+
 static tidemill_error *open_database(struct store *store)
 {
     char *path;
     struct stat status = {0};
+    if (store->lock != NULL) TRY(check_log(store));
     TRY(place_path(store, "store.db", NULL, &path));
     (void)store->io->stat(store->io->context, path, &status);
     tidemill_error *error = db_open(path, DB_WRITE, &store->db);
@@ -121,6 +142,8 @@ static tidemill_error *open_database(struct store *store)
     bool is_small = (uint64_t)status.st_size <= WHOLE_CHECK_BYTES;
     TRY(check_database(&store->db, is_small ? check_whole : check_quick));
     TRY(schema_prepare(&store->db));
+    if (is_small) TRY(rows_check(&store->db));
+    TRY(empty_log(&store->db));
     return io_sync_directory(store->io, store->db.path);
 }
 
