@@ -485,3 +485,27 @@ def test_a_model_is_let_go_when_nobody_asks(tmp_path):
             while server.text.count("is let go") == before:
                 threading.Event().wait(0.02)
         assert server.text.count("is loaded") == 2
+
+
+# --- requests that may wait ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path, body, wanted", [
+    ("/v2/models/echo/infer",
+     {"inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [1, 2.5, 3, 4]}]},
+     lambda answer: answer["outputs"][0]["shape"] == [2, 2] and answer["outputs"][0]["data"] == [1, 2.5, 3, 4]),
+    ("/v1/models/echo:predict", {"instances": [{"x": [1, 2]}, {"x": [3, 4]}]},
+     lambda answer: answer == {"predictions": [[1, 2], [3, 4]]}),
+    ("/predictions/echo", {"x": [1, 2]}, lambda answer: answer == [1, 2]),
+])
+def test_a_request_that_may_wait_is_answered_in_its_dialect(server, path, body, wanted):
+    answer = server.post(path, body, headers={"Prefer": "respond-async"})
+    assert answer.status == 202, answer.body
+    assert server.post("/v1/queues/echo/flush").status in (200, 202)
+    deadline = time.monotonic() + 30
+    while True:
+        got = server.get(answer.headers["Location"] + "?wait=5s")
+        if got.status == 200 and not (isinstance(got.json, dict) and "status" in got.json):
+            break
+        assert time.monotonic() < deadline, got.body
+    assert wanted(got.json), got.body
