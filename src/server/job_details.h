@@ -6,6 +6,7 @@
  *     errors    [{"code","message","param","line"},...]   its file is not valid
  *     failure   {"code","message"}     why it FAILED or was STOPPED
  *     paused    {"code","message","attempts"}   what it waits to pass, while it is RUNNING
+ *     over_budget  true           it is being STOPPED
  *     retries   number           how often it was asked to do its failed records once more
  *     rate_rows_s, wall_s        of its run, once it has ended */
 #ifndef TIDEMILL_SERVER_JOB_DETAILS_H

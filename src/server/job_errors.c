@@ -16,17 +16,10 @@
 
 struct job_rest job_rest_of(enum store_state end)
 {
-    if (end == STORE_EXPIRED)
-        return (struct job_rest){"batch_expired", "This request could not be executed before the "
-                                                  "completion window expired."};
-    if (end == STORE_CANCELLED)
-        return (struct job_rest){"batch_cancelled",
-                                 "The job was cancelled before this request was executed."};
-    if (end == STORE_FAILED)
-        return (struct job_rest){"job_failed", "The job failed before this request was executed; "
-                                               "its failure says why."};
-    return (struct job_rest){"budget_exceeded",
-                             "The job's budget was used up before this request was executed."};
+    enum error_code code = end == STORE_EXPIRED     ? ERROR_BATCH_EXPIRED
+                           : end == STORE_CANCELLED ? ERROR_BATCH_CANCELLED
+                                                    : ERROR_BUDGET_EXCEEDED;
+    return (struct job_rest){error_code_name(code), error_code_sentence(code)};
 }
 
 static tidemill_error *write_object(yyjson_mut_doc *doc, struct buffer *out)
@@ -50,13 +43,21 @@ static void strip(enum store_kind kind, yyjson_mut_doc *doc)
     for (size_t i = 0; i < n; i++) yyjson_mut_obj_remove_key(root, own[i]);
 }
 
-tidemill_error *job_error_line(enum store_kind kind, struct slice line, struct buffer *out)
+static bool has_code(yyjson_val *root, const char *code)
+{
+    yyjson_val *error = yyjson_obj_get(root, "error");
+    return yyjson_equals_str(yyjson_obj_get(error != NULL ? error : root, "code"), code);
+}
+
+tidemill_error *job_error_line(enum store_kind kind, struct slice line, const struct job_rest *rest,
+                               bool *ret_is_rest, struct buffer *out)
 {
     yyjson_doc *doc = yyjson_read(line.data, line.size, YYJSON_READ_NUMBER_AS_RAW);
     if (doc == NULL || !yyjson_is_obj(yyjson_doc_get_root(doc))) {
         yyjson_doc_free(doc);
         return error_new(ERROR_CORRUPT, "a line of the job's error file is no JSON object");
     }
+    if (rest != NULL) *ret_is_rest = has_code(yyjson_doc_get_root(doc), rest->code);
     yyjson_mut_doc *copy = yyjson_doc_mut_copy(doc, NULL);
     yyjson_doc_free(doc);
     if (copy == NULL) return error_memory();

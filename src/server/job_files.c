@@ -119,7 +119,7 @@ static tidemill_error *show_error(const struct store_job *job, struct buffer *li
 {
     struct buffer shown = {0};
     tidemill_error *error =
-        job_error_line(job->kind, (struct slice){line->data, line->size}, &shown);
+        job_error_line(job->kind, (struct slice){line->data, line->size}, NULL, NULL, &shown);
     if (error == NULL) {
         buffer_reset(line, SIZE_MAX);
         buffer_append(line, shown.data, shown.size - 1);

@@ -34,8 +34,9 @@ struct ending {
     struct store_job job;
     struct job_state done;
     struct job_rest rest;
-    uint64_t n_rest; /* records that were not run */
-    char *output;    /* the engine's */
+    uint64_t n_rest;   /* records that the engine knows nothing of */
+    uint64_t n_closed; /* that it failed, as the job was ended before it was their turn */
+    char *output;      /* the engine's */
     struct store_upload *uploads[2];
     struct store_file files[2];
     size_t n_files;
@@ -51,7 +52,11 @@ static tidemill_error *look(struct ending *ending)
     TRY(store_job_get(ending->app->store, NULL, ending->task->id, job, &is_found));
     if (!is_found) return error_new(ERROR_INTERNAL, "job %s is gone", ending->task->id);
     TRY(job_path(ending->app, job->id, "output.jsonl", &ending->output));
-    if (!ending->end->is_lost) TRY(job_look(ending->app->io, ending->output, &ending->done));
+    if (!ending->end->is_lost) {
+        TRY(job_look(ending->app->io, ending->output, &ending->done));
+        TRY(job_closing(ending->task, job, &ending->done, ending->end->state));
+        TRY(job_look(ending->app->io, ending->output, &ending->done));
+    }
     uint64_t records = ending->done.counts.records;
     if (ending->end->state == STORE_COMPLETED && job->counts.total != records) {
         log_event(LOG_WARNING, "%s: %llu records were counted, %llu run", job->id,
@@ -160,6 +165,9 @@ static tidemill_error *copy_error_lines(struct ending *ending, struct job_lines 
                                         struct store_upload *upload)
 {
     const struct raw_record *raw;
+    enum store_state end = ending->end->state;
+    const struct job_rest *rest =
+        end != STORE_COMPLETED && end != STORE_FAILED ? &ending->rest : NULL;
     for (uint64_t i = 0; i < ending->done.counts.failed; i++) {
         TRY(job_lines_next(lines, &raw));
         if (raw == NULL)
@@ -167,7 +175,9 @@ static tidemill_error *copy_error_lines(struct ending *ending, struct job_lines 
                              "%s: the error file has fewer lines than its journal "
                              "says",
                              ending->output);
-        TRY(job_error_line(ending->job.kind, raw->bytes, &ending->line));
+        bool is_rest = false;
+        TRY(job_error_line(ending->job.kind, raw->bytes, rest, &is_rest, &ending->line));
+        ending->n_closed += is_rest;
         TRY(flush_line(ending, upload, COPY_BYTES));
     }
     return NULL;
@@ -263,6 +273,7 @@ static tidemill_error *fill_details(struct store_job *job, const struct ending *
     const struct job_end *end = ending->end;
     const struct job_state *done = &ending->done;
     TRY(details_set(job, "paused", NULL));
+    TRY(details_set(job, "over_budget", NULL));
     if (done->wall_s > 0) TRY(details_set_number(job, "wall_s", done->wall_s));
     if (end->summary != NULL && end->summary->rate_rows_s > 0)
         TRY(details_set_number(job, "rate_rows_s", end->summary->rate_rows_s));
@@ -274,12 +285,12 @@ static tidemill_error *fill_details(struct store_job *job, const struct ending *
 static void fill_counts(struct store_job *job, const struct ending *ending)
 {
     const struct job_counts *counts = &ending->done.counts;
-    uint64_t rest = ending->n_rest;
+    uint64_t rest = ending->n_rest + ending->n_closed;
     enum store_state state = ending->end->state;
     job->counts = (struct store_counts){
         .total = ending->job.counts.total,
         .completed = counts->ok,
-        .failed = counts->failed + (state == STORE_FAILED ? rest : 0),
+        .failed = counts->failed - ending->n_closed + (state == STORE_FAILED ? rest : 0),
         .cancelled = state == STORE_CANCELLED || state == STORE_STOPPED ? rest : 0,
         .expired = state == STORE_EXPIRED ? rest : 0,
     };

@@ -190,7 +190,8 @@ static tidemill_error *prepare(struct task *task, const struct store_job *job,
     TRY(show_output(task, spec));
     task->budget_usd = job->budget_usd;
     task->is_paused = details_has(job, "paused");
-    if (is_budget_spent(task, spec) && !task->committed.is_complete) ask(task, ASK_BUDGET);
+    bool is_spent = is_budget_spent(task, spec) && !task->committed.is_complete;
+    if (is_spent || details_has(job, "over_budget")) ask(task, ASK_BUDGET);
     return NULL;
 }
 

@@ -135,6 +135,11 @@ tidemill_error *job_input_path(struct app *app, const struct store_job *job, cha
 /* DATA/jobs/ID/output.jsonl, or with another name in the folder; malloc'ed. The folder is not made. */
 tidemill_error *job_path(struct app *app, const char *id, const char *name, char **ret);
 
+/* job_closing.c: before a job ends as CANCELLED, EXPIRED or STOPPED, its engine writes out what was
+ * answered. INTERRUPTED: the server stops, and the next start does it. */
+tidemill_error *job_closing(struct task *task, const struct store_job *job,
+                            const struct job_state *done, enum store_state end);
+
 /* job_finish.c: hands on what the engine has done, and ends the job as `state`. `code` and `message`: why
  * it FAILED; else NULL. */
 struct job_end {

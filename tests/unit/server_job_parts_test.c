@@ -79,7 +79,7 @@ static void error_lines_lose_what_is_the_servers(void **unused)
     for (size_t i = 0; i < COUNT_OF(lines); i++) {
         struct buffer out = {0};
         struct slice line = {lines[i].engine, strlen(lines[i].engine)};
-        expect_fine(job_error_line(lines[i].kind, line, &out), "line");
+        expect_fine(job_error_line(lines[i].kind, line, NULL, NULL, &out), "line");
         buffer_byte(&out, '\0');
         assert_string_equal(out.data, lines[i].expected);
         buffer_free(&out);
