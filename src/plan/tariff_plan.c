@@ -76,6 +76,7 @@ static int by_time(const void *a, const void *b)
 static void take_cheapest(struct stretches *list, int64_t work_ms)
 {
     size_t n = 0;
+    if (list->n == 0) return; /* qsort takes no NULL, not even for nothing */
     qsort(list->items, list->n, sizeof *list->items, by_price);
     for (; n < list->n && work_ms > 0; n++) {
         struct run_slot *slot = &list->items[n];
@@ -83,7 +84,7 @@ static void take_cheapest(struct stretches *list, int64_t work_ms)
         work_ms -= slot->end_ms - slot->begin_ms;
     }
     list->n = n;
-    if (n > 0) qsort(list->items, n, sizeof *list->items, by_time);
+    qsort(list->items, n, sizeof *list->items, by_time);
 }
 
 static tidemill_error *fill(const struct tariff *tariff, const struct zone *zone, int64_t now_ms,
