@@ -57,12 +57,36 @@ static bool keep_captures(struct exchange *exchange, const struct route_match *m
     return true;
 }
 
+/* "application/json; charset=utf-8" is of the type application/json. */
+static bool is_type(const char *text, const char *type)
+{
+    size_t size = strlen(type);
+    return strncasecmp(text, type, size) == 0 &&
+           (text[size] == '\0' || strchr("; \t", text[size]) != NULL);
+}
+
+static const struct net_route *route_by_type(const struct exchange *exchange,
+                                             const struct net_route *route)
+{
+    const struct net_options *options = &exchange->server->options;
+    if (route == NULL || route->body == NET_BODY_NONE || options->n_typed_routes == 0) return route;
+    const char *type = exchange_header(exchange, "content-type");
+    if (type == NULL) return route;
+    for (size_t i = 0; i < options->n_typed_routes; i++) {
+        const struct net_typed_route *typed = &options->typed_routes[i];
+        if (typed->route.method == route->method && is_type(type, typed->type) &&
+            strcmp(typed->route.pattern, route->pattern) == 0)
+            return &typed->route;
+    }
+    return route;
+}
+
 static bool find_route(struct exchange *exchange)
 {
     struct route_match match;
     struct slice path = exchange_path(exchange);
     route_table_find(exchange->server->routes, exchange->method, path, &match);
-    exchange->route = match.route;
+    exchange->route = route_by_type(exchange, match.route);
     if (match.route != NULL) return keep_captures(exchange, &match);
     if (match.methods == 0) {
         exchange_fault(exchange, 404, "there is nothing at %.*s", (int)MIN(path.size, 100),

@@ -41,6 +41,12 @@ struct net_route {
     const void *data;      /* the owner's, for `before` */
 };
 
+/* For bodies of one media type a route of their own, with the method and pattern of one in the table. */
+struct net_typed_route {
+    const char *type;
+    struct net_route route;
+};
+
 struct net_limits {             /* 0: the default */
     size_t header_bytes;        /* 16 KiB, request line included: 431; a longer target: 414 */
     size_t headers;             /* 100 */
@@ -60,6 +66,8 @@ struct net_options {
     size_t n_addresses;
     const struct net_route *routes; /* live as long as the server */
     size_t n_routes;
+    const struct net_typed_route *typed_routes; /* likewise; NULL: none */
+    size_t n_typed_routes;
     int loops;                   /* 0: one for each two processors */
     int pool_threads;            /* 0: 32 */
     const char *tls_certificate; /* PEM files; NULL: plain HTTP (unix sockets always are) */

@@ -79,6 +79,8 @@ static tidemill_error *open_net(struct server *server)
         .n_addresses = list->n,
         .routes = app->routes,
         .n_routes = app->n_routes,
+        .typed_routes = queue_typed_routes,
+        .n_typed_routes = n_queue_typed_routes,
         .loops = config->loops,
         .tls_certificate = config->tls_certificate,
         .tls_key = config->tls_key,

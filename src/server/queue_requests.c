@@ -5,7 +5,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
 
 #include <yyjson.h>
 
@@ -104,15 +103,8 @@ static const char *why_not(struct slice body, const struct queue_config *queue, 
     yyjson_doc_free(doc);
     if (doc == NULL) return message;
     return is_object ? NULL
-                     : "the body is not one JSON object; many records are sent to "
-                       "/v1/queues/{queue}/records, a line each";
-}
-
-static bool is_lines(struct exchange *exchange)
-{
-    const char *type = exchange_header(exchange, "content-type");
-    return type != NULL && (strncasecmp(type, "application/x-ndjson", 20) == 0 ||
-                            strncasecmp(type, "application/jsonl", 17) == 0);
+                     : "the body is not one JSON object; many records, a line each, are sent as "
+                       "application/x-ndjson";
 }
 
 void queue_post_record(struct exchange *exchange, void *context)
@@ -121,11 +113,6 @@ void queue_post_record(struct exchange *exchange, void *context)
     char message[256], *key;
     const struct queue_config *queue = queue_of_exchange(app, exchange);
     if (queue == NULL) return;
-    if (is_lines(exchange)) {
-        app_refuse(exchange, 415, "unsupported_media_type", NULL,
-                   "send lines of records to /v1/queues/%s/records", queue->name);
-        return;
-    }
     const char *why = why_not(exchange_body(exchange), queue, message, sizeof message);
     if (why != NULL) {
         app_refuse(exchange, 400, "invalid_record", NULL, "%s", why);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* queue_stream.c - POST /v1/queues/{queue}/records: records by the million, a line each
- * (application/x-ndjson). They are accepted in pieces of up to a mebibyte as they come, so memory does not
- * grow with them. A line that is no record costs itself: it is counted, and the first ones are listed.
+/* queue_stream.c - POST /v1/queues/{queue}/requests of application/x-ndjson: records by the million, a line
+ * each. They are accepted in pieces of up to a mebibyte as they come, so memory does not grow with them.
+ * A line that is no record costs itself: it is counted, and the first ones are listed.
  *
  * The answer says which records are where, as a window may close on the way:
  *     {"object":"request.list","accepted":N,"rejected":M,

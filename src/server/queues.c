@@ -242,6 +242,18 @@ static void delete_request(struct exchange *exchange, void *context)
         .dialect = DIALECT_TIDEMILL, .access = ROUTE_USER, .summary = text, .is_quiet = true       \
     }
 
+const struct net_typed_route queue_typed_routes[] = {
+    {.type = "application/x-ndjson",
+     .route = {.method = NET_POST,
+               .pattern = "/v1/queues/{queue}/requests",
+               .body = NET_BODY_STREAM,
+               .is_blocking = true,
+               .handle = queue_post_records,
+               .operation = "createRequests",
+               .data = INFO("Accept records by the million, a line each")}},
+};
+const size_t n_queue_typed_routes = COUNT_OF(queue_typed_routes);
+
 const struct net_route queue_routes[] = {
     {.method = NET_GET,
      .pattern = "/v1/queues",
@@ -260,14 +272,8 @@ const struct net_route queue_routes[] = {
      .body = NET_BODY_WHOLE,
      .handle = queue_post_record,
      .operation = "createRequest",
-     .data = QUIET("Accept one record, a JSON object, into the queue's window")},
-    {.method = NET_POST,
-     .pattern = "/v1/queues/{queue}/records",
-     .body = NET_BODY_STREAM,
-     .is_blocking = true,
-     .handle = queue_post_records,
-     .operation = "createRequests",
-     .data = INFO("Accept records by the million, a line each (application/x-ndjson)")},
+     .data = QUIET("Accept a record, a JSON object, into the queue's window; or records by the "
+                   "million, a line each (application/x-ndjson)")},
     {.method = NET_POST,
      .pattern = "/v1/queues/{queue}/flush",
      .is_blocking = true,

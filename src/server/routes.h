@@ -15,7 +15,9 @@ extern const struct net_route kserve_routes[];       /* /v2 */
 extern const struct net_route tfserving_routes[];    /* /v1/models/{model}:predict */
 extern const struct net_route torchserve_routes[];   /* /predictions, /ping */
 extern const struct net_route queue_routes[];        /* /v1/queues, /v1/requests */
-extern const struct net_route result_routes[];       /* /v1/results */
+extern const struct net_typed_route queue_typed_routes[]; /* its bodies of lines */
+extern const size_t n_queue_typed_routes;
+extern const struct net_route result_routes[]; /* /v1/results */
 extern const struct net_route
     admin_routes[]; /* /healthz, /readyz, /metrics, /openapi.json, /v1/admin */
 

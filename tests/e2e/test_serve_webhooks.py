@@ -35,7 +35,7 @@ def serve(tmp_path, text):
 
 def one_window(server, records=1):
     lines = "".join(json.dumps({"id": f"k{i}", "x": [i]}) + "\n" for i in range(records))
-    answer = server.post("/v1/queues/mails/records", lines.encode(),
+    answer = server.post("/v1/queues/mails/requests", lines.encode(),
                          headers={"Content-Type": "application/x-ndjson"})
     assert answer.status == 202, answer.body
     assert server.post("/v1/queues/mails/flush").json["windows_closed"] == 1
