@@ -326,6 +326,27 @@ static void add_again(const char *id, const char *as)
     store_job_free(&job);
 }
 
+/* Over the names that are made from a job and a record: what was asked once more has others. */
+static void blank_names(char *text)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (char *p = text; (p = strstr(p, "req_")) != NULL;) {
+        p += 4;
+        size_t n = strspn(p, digits);
+        memset(p, 'x', n);
+    }
+}
+
+static void expect_same_answers(const struct store_job *job)
+{
+    size_t size;
+    char *output = stage_content(&stage, job->output_file, &size);
+    blank_names(output);
+    blank_names(undisturbed);
+    assert_string_equal(output, undisturbed);
+    free(output);
+}
+
 static void a_cancelled_batch_keeps_what_is_done_and_goes_on_later(void **unused)
 {
     (void)unused;
@@ -347,7 +368,7 @@ static void a_cancelled_batch_keeps_what_is_done_and_goes_on_later(void **unused
     expect_counts(&job, N_SLOW, 0, 0, 0);
     add_again("batch_2", "batch_1");
     make_undisturbed("batch_2");
-    expect_undisturbed(&job);
+    expect_same_answers(&job);
     store_job_free(&job);
 }
 
