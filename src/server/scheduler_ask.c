@@ -133,7 +133,7 @@ static void forget_end(struct store_job *job, int64_t now)
 {
     if (job->deadline_at > 0 && job->deadline_at <= now)
         job->deadline_at = now + MAX(job->deadline_at - job->created_at, (int64_t)60 * 1000);
-    job->ready_at = now;
+    job->ready_at = MIN(job->created_at, now); /* at once, also if the clock is set back */
     job->counts.failed = job->counts.cancelled = job->counts.expired = 0;
 }
 

@@ -229,9 +229,11 @@ static bool has_room(const struct scheduler *scheduler)
 static void add_turn(struct turns *turns, const struct store_job *job)
 {
     struct job_hours hours = hours_of(turns->scheduler, job, turns->now);
+    /* one that ran already was ready, whatever a clock that was set back says now */
+    int64_t ready_at = job->state == STORE_RUNNING ? 0 : job->ready_at;
     turns->hours[turns->n] = hours;
     turns->jobs[turns->n++] =
-        (struct pick_job){.job = job, .start_at = MAX(job->ready_at, hours.start_at)};
+        (struct pick_job){.job = job, .start_at = MAX(ready_at, hours.start_at)};
 }
 
 static void remove_turn(struct turns *turns, size_t i)
