@@ -178,7 +178,7 @@ static tidemill_error *submit_records(struct submission *submission, int *ret_st
 {
     char *path;
     yyjson_doc *doc;
-    TRY(client_path(&submission->client, "/v1/queues/", submission->queue, "/records", NULL,
+    TRY(client_path(&submission->client, "/v1/queues/", submission->queue, "/requests", NULL,
                     &path));
     struct client_request request = {.method = "POST",
                                      .path = path,

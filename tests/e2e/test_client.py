@@ -250,7 +250,7 @@ def test_records_of_a_queue_are_sent_as_they_are(tmp_path):
         out = ask(stub.url, "submit", "in.jsonl", "--queue=re cs", cwd=tmp_path, check=0).out
         request = stub.requests[-1]
     assert json.loads(out) == {"accepted": 2}
-    assert request.path == "/v1/queues/re%20cs/records"
+    assert request.path == "/v1/queues/re%20cs/requests"
     assert request.headers["Content-Type"] == "application/x-ndjson"
     assert request.headers["Idempotency-Key"]
     assert request.body == (tmp_path / "in.jsonl").read_bytes()

@@ -23,6 +23,8 @@ queues:
   slow:
     model: echo
     window: {every: 1h}
+  fast:
+    model: echo
 """
 
 
@@ -41,7 +43,7 @@ def bearer(key, **more):
 
 
 def put(server, key=None, queue="slow", record=None):
-    return server.post(f"/v1/queues/{queue}/requests", record or {"id": "a", "x": 1},
+    return server.post(f"/v1/queues/{queue}/requests", record or {"id": "a", "x": [1]},
                        headers=bearer(key) if key else {})
 
 
@@ -220,14 +222,14 @@ def test_every_route_hides_what_is_anothers(tmp_path):
             {"custom_id": "a", "params": {"model": "echo", "max_tokens": 1, "messages": [
                 {"role": "user", "content": "x"}]}}]}).json["id"]
         request = put(server, ann).json["id"]
-        put(server, ann, "echo", {"id": "k", "x": [1]})
-        ask("post", "/v1/queues/echo/flush", ann)
+        put(server, ann, "fast", {"id": "k", "x": [1]})
+        ask("post", "/v1/queues/fast/flush", ann)
         deadline = time.monotonic() + 30
-        while ask("get", "/v1/results/echo/k", ann).status != 200:
+        while ask("get", "/v1/results/fast/k", ann).status != 200:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         ids = {"file_id": file, "batch_id": batch, "message_batch_id": message, "request_id": request,
-               "queue": "echo", "key": "k"}
+               "queue": "fast", "key": "k"}
         paths = server.get("/openapi.json").json["paths"]
         for path, methods in paths.items():
             for method in methods:
@@ -300,7 +302,7 @@ def test_a_service_manager_hands_over_its_socket_and_is_told(tmp_path):
 
     process = subprocess.Popen(
         ["sh", "-c", 'LISTEN_PID=$$ exec "$0" "$@"', TIDEMILL, "serve", str(server.config_path),
-         f"--data={server.data}"], pass_fds=[3], preexec_fn=become, stderr=subprocess.DEVNULL,
+         f"--data={server.data}"], preexec_fn=become, stderr=subprocess.DEVNULL,
         env={**os.environ, "LISTEN_FDS": "1", "NOTIFY_SOCKET": str(tmp_path / "notify")}, close_fds=False)
     assert told.recv(100) == b"READY=1"
     assert server.get("/healthz").status == 200
