@@ -112,9 +112,9 @@ struct job_observer {
 
 /* Asks the running job to checkpoint and stop; safe in a signal handler. */
 struct job_stop {
-    int wake_fd;   /* eventfd: the engine looks around */
-    int cancel_fd; /* eventfd: whoever waits for a pipe gives up; stays readable */
-    volatile int is_asked;
+    int wake_fd;          /* eventfd: the engine looks around */
+    int cancel_fd;        /* eventfd: whoever waits for a pipe gives up; stays readable */
+    _Atomic int is_asked; /* lock-free: also for a signal handler */
 };
 tidemill_error *job_stop_init(struct job_stop *stop);
 void job_stop_ask(struct job_stop *stop);

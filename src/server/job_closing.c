@@ -43,6 +43,14 @@ static tidemill_error *forget_stop(struct task *task)
     return error_new(ERROR_INTERRUPTED, "%s: ends at the next start", task->id);
 }
 
+/* Records that were not run are no failures, though the engine counts them so until the job has ended. */
+static void show_no_more(struct task *task)
+{
+    pthread_mutex_lock(&task->scheduler->mutex);
+    task->is_closing = true;
+    pthread_mutex_unlock(&task->scheduler->mutex);
+}
+
 static tidemill_error *close_engine(struct task *task, const struct store_job *job,
                                     enum error_code code)
 {
@@ -74,6 +82,7 @@ tidemill_error *job_closing(struct task *task, const struct store_job *job,
     TRY(has_journal(task->scheduler->app, job, &has_begun));
     if (!has_begun) return NULL;
     TRY(note_end(task, end));
+    show_no_more(task);
     tidemill_error *error = forget_stop(task);
     if (error == NULL) error = close_engine(task, job, code);
     if (error_code_of(error) == ERROR_INTERRUPTED) {

@@ -190,7 +190,9 @@ static tidemill_error *prepare(struct task *task, const struct store_job *job,
     TRY(show_output(task, spec));
     task->budget_usd = job->budget_usd;
     task->is_paused = details_has(job, "paused");
-    bool is_spent = is_budget_spent(task, spec) && !task->committed.is_complete;
+    /* one that is complete has nothing left to spend it on, but in a retry */
+    bool has_work = !task->committed.is_complete || details_number(job, "retries", 0) > 0;
+    bool is_spent = has_work && is_budget_spent(task, spec);
     if (is_spent || details_has(job, "over_budget")) ask(task, ASK_BUDGET);
     return NULL;
 }

@@ -16,7 +16,8 @@ static void refresh(struct task *task)
 {
     struct job_state state;
     int64_t now_ns = clock_now_ns();
-    if (task->output == NULL || now_ns - task->looked_ns < PROGRESS_READ_NS) return;
+    if (task->output == NULL || task->is_closing || now_ns - task->looked_ns < PROGRESS_READ_NS)
+        return;
     task->looked_ns = now_ns;
     tidemill_error *error = job_look(task->scheduler->app->io, task->output, &state);
     if (error == NULL && state.counts.records >= task->committed.counts.records)
@@ -105,8 +106,8 @@ static tidemill_error *remove_file(struct app *app, const char *id, const char *
     return NULL;
 }
 
-/* What an earlier retry left is in the way of the next: it would count as done. Killed in between, the
- * job is as it was, and is asked for again. */
+/* What a retry left that came to its end is in the way of the next: it would count as done. One that was cut
+ * short goes on. Killed in between, the job is as it was, and is asked for again. */
 static tidemill_error *clear_work(struct app *app, const struct store_job *job)
 {
     static const char *const of_retry[] = {"output.jsonl.retry.in", "output.jsonl.retry.out",
@@ -118,8 +119,10 @@ static tidemill_error *clear_work(struct app *app, const struct store_job *job)
                                       "output.jsonl.errors.jsonl",
                                       "output.jsonl.errors.jsonl.partial",
                                       "output.jsonl.answers"};
-    for (size_t i = 0; i < COUNT_OF(of_retry); i++) TRY(remove_file(app, job->id, of_retry[i]));
-    if (!must_begin_anew(job)) return NULL;
+    bool is_anew = must_begin_anew(job);
+    for (size_t i = 0; i < COUNT_OF(of_retry) && (is_anew || job->state == STORE_COMPLETED); i++)
+        TRY(remove_file(app, job->id, of_retry[i]));
+    if (!is_anew) return NULL;
     for (size_t i = 0; i < COUNT_OF(all); i++) TRY(remove_file(app, job->id, all[i]));
     return NULL;
 }

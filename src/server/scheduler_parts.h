@@ -49,7 +49,8 @@ struct task {
     /* guarded by the scheduler's mutex */
     bool has_progress;
     struct job_progress progress;
-    char *output; /* the engine's; NULL until it is known */
+    bool is_closing; /* what it commits now are no failures: not to be shown as such */
+    char *output;    /* the engine's; NULL until it is known */
     int64_t looked_ns;
     struct job_state committed;
     /* the task's own */

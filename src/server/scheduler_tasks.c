@@ -186,6 +186,7 @@ static bool are_hours_over(struct task *task, const struct store_job *job, int64
 
 static void talk_to(struct task *task, const struct store_job *job, int64_t now, int64_t *due)
 {
+    if (task->kind == TASK_END) return; /* it is what was asked for, and must not be cut short */
     if (job->state == STORE_CANCELLING || is_expired(job, now))
         ask(task, ASK_LOOK);
     else if (are_hours_over(task, job, now))

@@ -590,6 +590,28 @@ static void a_stop_checkpoints_and_the_next_start_goes_on(void **unused)
     store_job_free(&job);
 }
 
+/* Each look finds that the job is to be cancelled; the task that does it is not told again. */
+static void a_cancel_that_a_stop_cut_short_ends_at_the_next_start(void **unused)
+{
+    (void)unused;
+    bool is_done;
+    stage_start(&stage);
+    add_batch("batch_1", "slow", N_SLOW, 0, 0);
+    wait_for_progress("batch_1", 20);
+    stage_stop(&stage);
+    stage_open(&stage);
+    struct store_job job = stage_wait(&stage, "batch_1", STATE_BIT(STORE_RUNNING));
+    job.state = STORE_CANCELLING;
+    expect_fine(store_job_save(stage.app.store, &job, STATE_BIT(STORE_RUNNING), &is_done), "save");
+    store_job_free(&job);
+    stage.tuning.look_ms = 1;
+    stage_start(&stage);
+    job = wait_for("batch_1", STORE_CANCELLED);
+    assert_true(job.counts.completed >= 20 && job.counts.cancelled > 0);
+    assert_int_equal(job.counts.failed, 0);
+    store_job_free(&job);
+}
+
 /* What the engine keeps was cut short meanwhile: the job fails and says so, and begins anew when it is asked
  * to. It does not try for ever. */
 static void work_that_was_damaged_fails_the_job_and_a_retry_begins_anew(void **unused)
@@ -811,6 +833,7 @@ int main(int argc, char **argv)
         TEST(a_queue_with_hours_waits_for_them),
         TEST(a_job_stops_when_its_hours_end_and_goes_on_the_next_night),
         TEST(a_stop_checkpoints_and_the_next_start_goes_on),
+        TEST(a_cancel_that_a_stop_cut_short_ends_at_the_next_start),
         TEST(work_that_was_damaged_fails_the_job_and_a_retry_begins_anew),
         TEST(an_input_that_was_deleted_fails_the_job),
         TEST(who_could_not_be_told_is_told_later),
