@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* net_server.c - the server of src/net with a constant answer on one loop, for bench/http.py to load. Prints
+/* net_server.c - the server of src/net with a constant answer on one loop, for bench/http_answers.py to load. Prints
  * its address, runs until its standard input ends. GET /ok: answered on the loop; GET /pool: by a thread of
  * the pool; POST /echo: what was sent. */
 #include "net/net.h"

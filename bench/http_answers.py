@@ -4,7 +4,7 @@
 medians, and the ratio of the rounds. nginx returns a constant, without a log. Where nginx is missing, ours
 is measured alone. Where others use the machine, only the processor time an answer compares.
 
-    bench/http.py [--rounds 7] [--seconds 3] [--connections 64] [--path /ok]
+    bench/http_answers.py [--rounds 7] [--seconds 3] [--connections 64] [--path /ok]
 
 Needs wrk, and build/bench/net_server (ninja -C build bench/net_server).
 """

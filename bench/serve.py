@@ -1,0 +1,300 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""`tidemill serve` beside what people use for the same: durable accepts beside Celery and RabbitMQ, results
+by key beside nginx and Redis, a batch end to end beside `tidemill run` on the same file. In turn; medians.
+
+    bench/serve.py [accept] [results] [batch] [--rounds 5] [--seconds 3] [--records 1000000]
+                   [--celery PYTHON] [--rabbitmq URL]
+
+Needs wrk. Redis, nginx and redis-benchmark are used where they are installed; --celery is an interpreter with
+celery[redis], and aio-pika for --rabbitmq. The server has one processor, who asks has the other.
+"""
+import argparse
+import json
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from measure import Others
+
+ROOT = Path(__file__).resolve().parent.parent
+TIDEMILL = os.environ.get("TIDEMILL", str(ROOT / "build/tidemill"))
+RECORD = {"id": "user-1234567", "features": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], "segment": "b"}
+CONFIG = """
+models:
+  echo:
+    model: echo:json=1
+queues:
+  recs:
+    model: echo
+    window: {every: 1d}
+    max_waiting: 1000000000
+"""
+CELERY = """
+import sys, time
+from celery import Celery
+app = Celery("bench", broker=sys.argv[1])
+@app.task
+def predict(record): pass
+record = %r
+end, n, begin = time.monotonic() + float(sys.argv[2]), 0, time.monotonic()
+while time.monotonic() < end:
+    for _ in range(50): predict.delay(record)
+    n += 50
+print(n / (time.monotonic() - begin))
+""" % RECORD
+RABBITMQ = """
+import asyncio, json, sys, time, aio_pika
+async def main():
+    connection = await aio_pika.connect(sys.argv[1])
+    channel = await connection.channel(publisher_confirms=True)
+    queue = await channel.declare_queue("bench", durable=True)
+    body = json.dumps(%r).encode()
+    def one():
+        return channel.default_exchange.publish(
+            aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT), "bench")
+    begin, n = time.monotonic(), 0
+    while time.monotonic() - begin < float(sys.argv[2]):
+        await asyncio.gather(*(one() for _ in range(500)))
+        n += 500
+    print(n / (time.monotonic() - begin))
+    await queue.purge()
+    await connection.close()
+asyncio.run(main())
+""" % RECORD
+NGINX = """
+worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;
+events {{ worker_connections 4096; }}
+http {{ access_log off; keepalive_requests 100000000; open_file_cache max=100;
+  server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ root {folder}; default_type application/json; }} }} }}
+"""
+
+
+def pinned(cpu, command):
+    return ["taskset", "-c", str(cpu), *map(str, command)]
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(port):
+    for _ in range(400):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    sys.exit(f"nothing listens on port {port}")
+
+
+class Serve:
+    def __init__(self, folder, config=CONFIG, cpu=0, resp=False):
+        self.folder, self.port, self.resp = Path(folder), free_port(), free_port()
+        text = config + (f"resp: 127.0.0.1:{self.resp}\n" if resp else "")
+        (self.folder / "tidemill.yaml").write_text(text)
+        command = [TIDEMILL, "serve", self.folder / "tidemill.yaml", f"--data={self.folder}/data",
+                   f"--listen=127.0.0.1:{self.port}"]
+        self.process = subprocess.Popen(pinned(cpu, command) if cpu is not None else list(map(str, command)),
+                                        stderr=subprocess.DEVNULL)
+        wait_for(self.port)
+
+    def ask(self, method, path, body=None, type="application/json"):
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data=body, method=method,
+                                         headers={"Content-Type": type})
+        with urllib.request.urlopen(request, timeout=600) as answer:
+            return answer.read()
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def wrk(arguments, url, script=None):
+    command = ["wrk", "-t1", f"-c{arguments.connections}", f"-d{arguments.seconds}s", "--latency"]
+    if script is not None:
+        command += ["-s", script]
+    out = subprocess.run(pinned(1, [*command, url]), check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in out:
+        sys.exit(out)
+    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", out)
+    factor = {"us": 1e-3, "ms": 1, "s": 1e3}[p99.group(2)]
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1)), float(p99.group(1)) * factor
+
+
+def show(title, rows, base):
+    """rows: name -> list of rates; base: whose rate is 1."""
+    print(f"\n{title}\n\n| | a second | ratio |\n|---|---:|---:|")
+    for name, values in rows.items():
+        ratio = statistics.median(a / b for a, b in zip(values, rows[base])) if base in rows else 1
+        print(f"| {name} | {statistics.median(values):,.0f} | {ratio:.2f} |")
+
+
+def run_python(python, program, *arguments):
+    out = subprocess.run(pinned(1, [python, "-c", program, *arguments]), check=True, capture_output=True,
+                         text=True)
+    return float(out.stdout.split()[-1])
+
+
+def accept(arguments, folder):
+    rows, redis = {}, None
+    script = folder / "post.lua"
+    script.write_text('wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\n'
+                      f"wrk.body = '{json.dumps(RECORD)}'\n")
+    lines = (json.dumps(RECORD) + "\n").encode() * 200_000
+    server = Serve(folder)
+    if arguments.celery and shutil.which("redis-server"):
+        port = free_port()
+        redis = subprocess.Popen(pinned(0, ["redis-server", "--port", port, "--save", "", "--appendonly", "yes",
+                                            "--appendfsync", "everysec", "--dir", folder]),
+                                 stdout=subprocess.DEVNULL)
+        wait_for(port)
+    for _ in range(arguments.rounds):
+        rate, _ = wrk(arguments, f"http://127.0.0.1:{server.port}/v1/queues/recs/requests", script)
+        rows.setdefault("tidemill, a request each, on the disk before its answer", []).append(rate)
+        begin = time.monotonic()
+        server.ask("POST", "/v1/queues/recs/requests", lines, "application/x-ndjson")
+        rows.setdefault("tidemill, 200,000 lines a request, likewise", []).append(
+            200_000 / (time.monotonic() - begin))
+        if redis is not None:
+            rows.setdefault("Celery on Redis: delay(), on the disk within a second", []).append(
+                run_python(arguments.celery, CELERY, f"redis://127.0.0.1:{port}/0", str(arguments.seconds)))
+        if arguments.rabbitmq:
+            rows.setdefault("RabbitMQ: persistent publishes, confirmed, 500 under way", []).append(
+                run_python(arguments.celery, RABBITMQ, arguments.rabbitmq, str(arguments.seconds)))
+    server.stop()
+    if redis is not None:
+        redis.terminate()
+        redis.wait()
+    bases = [name for name in rows if name.startswith("Celery")]
+    show("Accepting", rows, bases[0] if bases else next(iter(rows)))
+
+
+def redis_benchmark(arguments, port, key, pipeline):
+    out = subprocess.run(
+        pinned(1, ["redis-benchmark", "-p", port, "-c", arguments.connections, "-n", 300_000 * min(pipeline, 8),
+                   "-P", pipeline, "--csv", "GET", key]), check=True, capture_output=True, text=True).stdout
+    return float(out.strip().splitlines()[-1].split('","')[1])
+
+
+def results(arguments, folder):
+    http, resp, piped, servers = {}, {}, {}, []
+    server = Serve(folder, resp=True)
+    for i in range(0, 100_000, 50_000):
+        body = "".join(json.dumps({**RECORD, "id": f"k{k}"}) + "\n" for k in range(i, i + 50_000)).encode()
+        server.ask("POST", "/v1/queues/recs/requests", body, "application/x-ndjson")
+    server.ask("POST", "/v1/queues/recs/flush", b"")
+    for _ in range(600):
+        try:
+            value = server.ask("GET", "/v1/results/recs/k7")
+            break
+        except urllib.error.HTTPError:
+            time.sleep(0.1)
+    nginx_port = redis_port = None
+    nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin")
+    if nginx:
+        nginx_port = free_port()
+        (folder / "k7").write_bytes(value)
+        (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=nginx_port))
+        folder.chmod(0o755)
+        servers.append(subprocess.Popen(pinned(0, [nginx, "-p", folder, "-c", folder / "nginx.conf"])))
+        wait_for(nginx_port)
+    if shutil.which("redis-server"):
+        redis_port = free_port()
+        servers.append(subprocess.Popen(pinned(0, ["redis-server", "--port", redis_port, "--save", ""]),
+                                        stdout=subprocess.DEVNULL))
+        wait_for(redis_port)
+        subprocess.run(["redis-cli", "-p", str(redis_port), "-x", "SET", "recs:k7"], input=value, check=True,
+                       stdout=subprocess.DEVNULL)
+    p99 = {}
+    for _ in range(arguments.rounds):
+        rate, ms = wrk(arguments, f"http://127.0.0.1:{server.port}/v1/results/recs/k7")
+        http.setdefault("tidemill, HTTP", []).append(rate)
+        p99.setdefault("tidemill, HTTP", []).append(ms)
+        if nginx_port:
+            rate, ms = wrk(arguments, f"http://127.0.0.1:{nginx_port}/k7")
+            http.setdefault("nginx, the answer as a file", []).append(rate)
+            p99.setdefault("nginx, the answer as a file", []).append(ms)
+        if redis_port:
+            for name, port in (("tidemill", server.resp), ("Redis", redis_port)):
+                resp.setdefault(name, []).append(redis_benchmark(arguments, port, "recs:k7", 1))
+                piped.setdefault(name, []).append(redis_benchmark(arguments, port, "recs:k7", 64))
+    server.stop()
+    for process in servers:
+        process.terminate()
+        process.wait()
+    show("Results by key over HTTP", http, "nginx, the answer as a file")
+    print("\np99, ms: " + "; ".join(f"{name} {statistics.median(values):.2f}" for name, values in p99.items()))
+    show("Results by key over Redis' protocol, GET", resp, "Redis")
+    show("The same, pipelined by 64", piped, "Redis")
+
+
+def batch(arguments, folder):
+    rows = {}
+    path = folder / "batch.jsonl"
+    with open(path, "w", encoding="ascii") as file:
+        for i in range(arguments.records):
+            file.write(f'{{"custom_id":"r{i}","method":"POST","url":"/v1/embeddings","body":{{"model":"echo","input":"text {i}"}}}}\n')
+    for round_ in range(arguments.rounds):
+        here = folder / f"round{round_}"
+        here.mkdir()
+        begin = time.monotonic()
+        subprocess.run([TIDEMILL, "run", "--model=echo:json=1", f"--input={path}", f"--output={here}/out.jsonl",
+                        "--output-format=openai-batch", "--map", "record=body", "--id=custom_id", "--quiet"],
+                       check=True)
+        rows.setdefault("tidemill run", []).append(arguments.records / (time.monotonic() - begin))
+        server = Serve(here, cpu=None)
+        begin = time.monotonic()
+        out = subprocess.run(["curl", "-sf", "-F", "purpose=batch", "-F", f"file=@{path}",
+                              f"http://127.0.0.1:{server.port}/v1/files"], check=True, capture_output=True).stdout
+        uploaded = time.monotonic()
+        job = json.loads(server.ask("POST", "/v1/batches", json.dumps(
+            {"input_file_id": json.loads(out)["id"], "endpoint": "/v1/embeddings",
+             "completion_window": "24h"}).encode()))
+        while job["status"] not in ("completed", "failed"):
+            time.sleep(0.02)
+            job = json.loads(server.ask("GET", f"/v1/batches/{job['id']}"))
+        if job["request_counts"]["completed"] != arguments.records:
+            sys.exit(json.dumps(job))
+        done = time.monotonic()
+        rows.setdefault("a batch, created to completed", []).append(arguments.records / (done - uploaded))
+        rows.setdefault("the same with its upload", []).append(arguments.records / (done - begin))
+        server.stop()
+        shutil.rmtree(here)
+    show(f"{arguments.records:,} lines", rows, "tidemill run")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("tasks", nargs="*", choices=["accept", "results", "batch", []])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--celery", help="a Python with celery[redis] and aio-pika")
+    parser.add_argument("--rabbitmq", help="amqp://guest:guest@127.0.0.1/")
+    arguments = parser.parse_args()
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is not installed")
+    others = Others()
+    for name, task in (("accept", accept), ("results", results), ("batch", batch)):
+        if arguments.tasks and name not in arguments.tasks:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            task(arguments, Path(folder))
+    print(f"\nmedians of {arguments.rounds}; others took {others.share():.0%} of the machine")
+
+
+if __name__ == "__main__":
+    main()
