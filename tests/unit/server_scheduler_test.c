@@ -595,6 +595,7 @@ static void a_cancel_that_a_stop_cut_short_ends_at_the_next_start(void **unused)
 {
     (void)unused;
     bool is_done;
+    stage_set(&stage, "slow", "model", "echo:json=1,row_latency_us=2000,load_ms=300");
     stage_start(&stage);
     add_batch("batch_1", "slow", N_SLOW, 0, 0);
     wait_for_progress("batch_1", 20);
@@ -604,7 +605,7 @@ static void a_cancel_that_a_stop_cut_short_ends_at_the_next_start(void **unused)
     job.state = STORE_CANCELLING;
     expect_fine(store_job_save(stage.app.store, &job, STATE_BIT(STORE_RUNNING), &is_done), "save");
     store_job_free(&job);
-    stage.tuning.look_ms = 1;
+    stage.tuning.look_ms = 60; /* while the model loads */
     stage_start(&stage);
     job = wait_for("batch_1", STORE_CANCELLED);
     assert_true(job.counts.completed >= 20 && job.counts.cancelled > 0);
