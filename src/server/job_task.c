@@ -158,25 +158,31 @@ static tidemill_error *run_engine(struct task *task, const struct store_job *job
     return job_retry(spec, io, &observer, &task->stop, summary);
 }
 
-static tidemill_error *show_output(struct task *task, const struct job_spec *spec)
+/* From here on others read `committed` and bring it up to date; *ret is this thread's. */
+static tidemill_error *show_output(struct task *task, const struct job_spec *spec,
+                                   struct job_state *ret)
 {
-    struct job_state state;
     char *output = strdup(spec->output);
     if (output == NULL) return error_memory();
-    TRY(job_look(task->scheduler->app->io, output, &state));
+    tidemill_error *error = job_look(task->scheduler->app->io, output, ret);
+    if (error != NULL) {
+        free(output);
+        return error;
+    }
     pthread_mutex_lock(&task->scheduler->mutex);
     task->output = output;
-    task->committed = state;
+    task->committed = *ret;
     pthread_mutex_unlock(&task->scheduler->mutex);
-    task->committed_before = state.counts.records;
+    task->committed_before = ret->counts.records;
     return NULL;
 }
 
-static bool is_budget_spent(const struct task *task, const struct job_spec *spec)
+static bool is_budget_spent(const struct task *task, const struct job_spec *spec,
+                            const struct job_state *done)
 {
     struct job_cost cost = job_cost_prices(spec);
     if (task->budget_usd <= 0 || !job_cost_has_price(&cost)) return false;
-    job_cost_fill(&cost, task->committed.wall_s, &task->committed.counts);
+    job_cost_fill(&cost, done->wall_s, &done->counts);
     return cost.usd >= task->budget_usd;
 }
 
@@ -187,12 +193,13 @@ static tidemill_error *prepare(struct task *task, const struct store_job *job,
     TRY(store_job_folder(task->scheduler->app->store, job->id, &folder));
     free(folder);
     TRY(job_setup(task->scheduler->app, job, spec));
-    TRY(show_output(task, spec));
+    struct job_state done;
+    TRY(show_output(task, spec, &done));
     task->budget_usd = job->budget_usd;
     task->is_paused = details_has(job, "paused");
     /* one that is complete has nothing left to spend it on, but in a retry */
-    bool has_work = !task->committed.is_complete || details_number(job, "retries", 0) > 0;
-    bool is_spent = has_work && is_budget_spent(task, spec);
+    bool has_work = !done.is_complete || details_number(job, "retries", 0) > 0;
+    bool is_spent = has_work && is_budget_spent(task, spec, &done);
     if (is_spent || details_has(job, "over_budget")) ask(task, ASK_BUDGET);
     return NULL;
 }
