@@ -240,6 +240,27 @@ def results(arguments, folder):
     show("The same, pipelined by 64", piped, "Redis")
 
 
+def one_batch(arguments, folder, path, more):
+    """Lines a second: from its creation on, and from its upload on."""
+    shutil.rmtree(folder / "data", ignore_errors=True)
+    server = Serve(folder, f"models:\n  echo:\n    model: echo:json=1\n{more}", cpu=None)
+    begin = time.monotonic()
+    out = subprocess.run(["curl", "-sf", "-F", "purpose=batch", "-F", f"file=@{path}",
+                          f"http://127.0.0.1:{server.port}/v1/files"], check=True, capture_output=True).stdout
+    uploaded = time.monotonic()
+    job = json.loads(server.ask("POST", "/v1/batches", json.dumps(
+        {"input_file_id": json.loads(out)["id"], "endpoint": "/v1/embeddings",
+         "completion_window": "24h"}).encode()))
+    while job["status"] not in ("completed", "failed"):
+        time.sleep(0.02)
+        job = json.loads(server.ask("GET", f"/v1/batches/{job['id']}"))
+    if job["request_counts"]["completed"] != arguments.records:
+        sys.exit(json.dumps(job))
+    done = time.monotonic()
+    server.stop()
+    return arguments.records / (done - uploaded), arguments.records / (done - begin)
+
+
 def batch(arguments, folder):
     rows = {}
     path = folder / "batch.jsonl"
@@ -249,28 +270,16 @@ def batch(arguments, folder):
     for round_ in range(arguments.rounds):
         here = folder / f"round{round_}"
         here.mkdir()
-        begin = time.monotonic()
-        subprocess.run([TIDEMILL, "run", "--model=echo:json=1", f"--input={path}", f"--output={here}/out.jsonl",
-                        "--output-format=openai-batch", "--map", "record=body", "--id=custom_id", "--quiet"],
-                       check=True)
-        rows.setdefault("tidemill run", []).append(arguments.records / (time.monotonic() - begin))
-        server = Serve(here, cpu=None)
-        begin = time.monotonic()
-        out = subprocess.run(["curl", "-sf", "-F", "purpose=batch", "-F", f"file=@{path}",
-                              f"http://127.0.0.1:{server.port}/v1/files"], check=True, capture_output=True).stdout
-        uploaded = time.monotonic()
-        job = json.loads(server.ask("POST", "/v1/batches", json.dumps(
-            {"input_file_id": json.loads(out)["id"], "endpoint": "/v1/embeddings",
-             "completion_window": "24h"}).encode()))
-        while job["status"] not in ("completed", "failed"):
-            time.sleep(0.02)
-            job = json.loads(server.ask("GET", f"/v1/batches/{job['id']}"))
-        if job["request_counts"]["completed"] != arguments.records:
-            sys.exit(json.dumps(job))
-        done = time.monotonic()
-        rows.setdefault("a batch, created to completed", []).append(arguments.records / (done - uploaded))
-        rows.setdefault("the same with its upload", []).append(arguments.records / (done - begin))
-        server.stop()
+        for name, more in (("tidemill run", []), ("tidemill run --cache", [f"--cache={here}/cache"])):
+            begin = time.monotonic()
+            subprocess.run([TIDEMILL, "run", "--model=echo:json=1", f"--input={path}", f"--output={here}/out.jsonl",
+                            "--output-format=openai-batch", "--map", "record=body", "--id=custom_id", "--quiet",
+                            "--force", *more], check=True)
+            rows.setdefault(name, []).append(arguments.records / (time.monotonic() - begin))
+        for name, more in (("a batch, dedup: off", "    dedup: off\n"), ("a batch, with its tenant's cache", "")):
+            created, uploaded = one_batch(arguments, here, path, more)
+            rows.setdefault(f"{name}: created to completed", []).append(created)
+            rows.setdefault(f"{name}: with its upload", []).append(uploaded)
         shutil.rmtree(here)
     show(f"{arguments.records:,} lines", rows, "tidemill run")
 
