@@ -23,7 +23,7 @@ configure = test -f $(1)/build.ninja || \
 sanitizer_environment = ASAN_OPTIONS=verify_asan_link_order=0:abort_on_error=1 \
 	UBSAN_OPTIONS=print_stacktrace=1 LSAN_OPTIONS=suppressions=$(CURDIR)/tools/leaks.supp
 
-.PHONY: all bootstrap configure demo test test-unit bench bench-peers format format-check lint sanitize \
+.PHONY: all bootstrap configure demo serve test test-unit bench bench-peers format format-check lint sanitize \
 	sanitize-build sanitize-threads fuzz fuzz-build install clean help
 
 all: configure ## build the library and the command into build/
@@ -38,6 +38,9 @@ configure: bootstrap
 
 demo: all ## run the example job on real data
 	@TIDEMILL=$(CURDIR)/$(BUILD)/tidemill examples/digits/demo.sh
+
+serve: all ## serve the examples' models on 127.0.0.1:8080, until Ctrl-C
+	@$(BUILD)/tidemill serve examples/serve/tidemill.yaml
 
 test: all ## unit tests and end-to-end tests
 	@$(PYTHON) tools/test.py $(BUILD) $(TEST_OPTIONS)
