@@ -114,6 +114,13 @@ static tidemill_error *open_all(struct server *server)
     return net_server_start(app->net);
 }
 
+/* Accepts under way have come back once a later change has: they tell the scheduler, which ends next. */
+static void wait_for_accepts(struct app *app)
+{
+    size_t n;
+    if (app->store != NULL) error_free(store_file_expire(app->store, 0, &n));
+}
+
 static void close_all(struct server *server)
 {
     struct app *app = &server->app;
@@ -121,6 +128,7 @@ static void close_all(struct server *server)
     app->is_stopping = 1;
     if (app->net != NULL) net_server_stop(app->net, (int)config->stop_ms);
     resp_stop(server->resp);
+    wait_for_accepts(app);
     scheduler_stop(app->scheduler);
     serving_stop(app->serving);
     delivery_stop(app->delivery);

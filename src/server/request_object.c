@@ -9,6 +9,7 @@
 #include "server/dialects.h"
 #include "server/requests.h"
 #include "server/scheduler.h"
+#include "server/serving.h"
 
 #include "format/format.h"
 
@@ -147,14 +148,16 @@ static void append_object(struct buffer *out, const struct looked *looked)
 }
 
 /* False: that dialect has no shape of its own for it. */
-static bool append_dialect(struct buffer *out, const struct looked *looked)
+static bool append_dialect(struct buffer *out, struct app *app, const struct looked *looked)
 {
     struct slice *lines = calloc(looked->n, sizeof *lines);
     if (lines == NULL) return false;
     for (size_t i = 0; i < looked->n; i++)
         lines[i] = (struct slice){looked->lines[i].data, looked->lines[i].size};
+    const struct model_signature *signature =
+        serving_known_signature(app->serving, looked->job.model);
     tidemill_error *error =
-        dialect_reply(looked->id->dialect, looked->job.model, NULL, lines, looked->n, out);
+        dialect_reply(looked->id->dialect, looked->job.model, signature, lines, looked->n, out);
     bool is_done = error == NULL;
     if (!is_done) out->size = 0;
     error_free(error);
@@ -162,11 +165,11 @@ static bool append_dialect(struct buffer *out, const struct looked *looked)
     return is_done;
 }
 
-static void answer(struct exchange *exchange, const struct looked *looked)
+static void answer(struct exchange *exchange, struct app *app, const struct looked *looked)
 {
     struct buffer out = {0};
     bool is_shaped = looked->id->dialect != DIALECT_TIDEMILL && is_all(looked, RECORD_OK) &&
-                     append_dialect(&out, looked);
+                     append_dialect(&out, app, looked);
     if (!is_shaped) append_object(&out, looked);
     exchange_answer_buffer(exchange, 200, "application/json", &out);
 }
@@ -209,7 +212,7 @@ bool request_answer(struct app *app, struct exchange *exchange, const struct req
     else if (!is_found)
         app_refuse(exchange, 404, "request_not_found", NULL, "there is no such request");
     else if (is_last_word || is_terminal(looked->job.state) || !has_pending(looked))
-        answer(exchange, looked);
+        answer(exchange, app, looked);
     else
         is_answered = false;
     free_looked(looked);
