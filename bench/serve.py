@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`tidemill serve` beside what people use for the same: durable accepts beside Celery and RabbitMQ, results
-by key beside nginx and Redis, a batch end to end beside `tidemill run` on the same file. In turn; medians.
+"""`tidemill serve` beside what people use for the same: durable accepts beside Celery and RabbitMQ, a batch end
+to end beside `tidemill run` on the same file. In turn; medians. bench/results.py has results by key.
 
-    bench/serve.py [accept] [results] [batch] [--rounds 5] [--seconds 3] [--records 1000000]
-                   [--celery PYTHON] [--rabbitmq URL]
+    bench/serve.py [accept] [batch] [--rounds 5] [--seconds 3] [--records 1000000] [--celery PYTHON] [--rabbitmq URL]
 
-Needs wrk. Redis, nginx and redis-benchmark are used where they are installed; --celery is an interpreter with
-celery[redis], and aio-pika for --rabbitmq. The server has one processor, who asks has the other.
+Needs wrk. --celery is an interpreter with celery[redis], and aio-pika for --rabbitmq. The server has one processor,
+who asks has the other.
 """
 import argparse
 import json
@@ -20,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -71,12 +69,6 @@ async def main():
     await connection.close()
 asyncio.run(main())
 """ % RECORD
-NGINX = """
-worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;
-events {{ worker_connections 4096; }}
-http {{ access_log off; keepalive_requests 100000000; open_file_cache max=100;
-  server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ root {folder}; default_type application/json; }} }} }}
-"""
 
 
 def pinned(cpu, command):
@@ -100,10 +92,9 @@ def wait_for(port):
 
 
 class Serve:
-    def __init__(self, folder, config=CONFIG, cpu=0, resp=False):
-        self.folder, self.port, self.resp = Path(folder), free_port(), free_port()
-        text = config + (f"resp: 127.0.0.1:{self.resp}\n" if resp else "")
-        (self.folder / "tidemill.yaml").write_text(text)
+    def __init__(self, folder, config=CONFIG, cpu=0):
+        self.folder, self.port = Path(folder), free_port()
+        (self.folder / "tidemill.yaml").write_text(config)
         command = [TIDEMILL, "serve", self.folder / "tidemill.yaml", f"--data={self.folder}/data",
                    f"--listen=127.0.0.1:{self.port}"]
         self.process = subprocess.Popen(pinned(cpu, command) if cpu is not None else list(map(str, command)),
@@ -121,16 +112,12 @@ class Serve:
         self.process.wait()
 
 
-def wrk(arguments, url, script=None):
-    command = ["wrk", "-t1", f"-c{arguments.connections}", f"-d{arguments.seconds}s", "--latency"]
-    if script is not None:
-        command += ["-s", script]
-    out = subprocess.run(pinned(1, [*command, url]), check=True, capture_output=True, text=True).stdout
+def wrk(arguments, url, script):
+    command = ["wrk", "-t1", f"-c{arguments.connections}", f"-d{arguments.seconds}s", "-s", script, url]
+    out = subprocess.run(pinned(1, command), check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in out:
         sys.exit(out)
-    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", out)
-    factor = {"us": 1e-3, "ms": 1, "s": 1e3}[p99.group(2)]
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1)), float(p99.group(1)) * factor
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1))
 
 
 def show(title, rows, base):
@@ -161,7 +148,7 @@ def accept(arguments, folder):
                                  stdout=subprocess.DEVNULL)
         wait_for(port)
     for _ in range(arguments.rounds):
-        rate, _ = wrk(arguments, f"http://127.0.0.1:{server.port}/v1/queues/recs/requests", script)
+        rate = wrk(arguments, f"http://127.0.0.1:{server.port}/v1/queues/recs/requests", script)
         rows.setdefault("tidemill, a request each, on the disk before its answer", []).append(rate)
         begin = time.monotonic()
         server.ask("POST", "/v1/queues/recs/requests", lines, "application/x-ndjson")
@@ -179,65 +166,6 @@ def accept(arguments, folder):
         redis.wait()
     bases = [name for name in rows if name.startswith("Celery")]
     show("Accepting", rows, bases[0] if bases else next(iter(rows)))
-
-
-def redis_benchmark(arguments, port, key, pipeline):
-    out = subprocess.run(
-        pinned(1, ["redis-benchmark", "-p", port, "-c", arguments.connections, "-n", 300_000 * min(pipeline, 8),
-                   "-P", pipeline, "--csv", "GET", key]), check=True, capture_output=True, text=True).stdout
-    return float(out.strip().splitlines()[-1].split('","')[1])
-
-
-def results(arguments, folder):
-    http, resp, piped, servers = {}, {}, {}, []
-    server = Serve(folder, resp=True)
-    for i in range(0, 100_000, 50_000):
-        body = "".join(json.dumps({**RECORD, "id": f"k{k}"}) + "\n" for k in range(i, i + 50_000)).encode()
-        server.ask("POST", "/v1/queues/recs/requests", body, "application/x-ndjson")
-    server.ask("POST", "/v1/queues/recs/flush", b"")
-    for _ in range(600):
-        try:
-            value = server.ask("GET", "/v1/results/recs/k7")
-            break
-        except urllib.error.HTTPError:
-            time.sleep(0.1)
-    nginx_port = redis_port = None
-    nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin")
-    if nginx:
-        nginx_port = free_port()
-        (folder / "k7").write_bytes(value)
-        (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=nginx_port))
-        folder.chmod(0o755)
-        servers.append(subprocess.Popen(pinned(0, [nginx, "-p", folder, "-c", folder / "nginx.conf"])))
-        wait_for(nginx_port)
-    if shutil.which("redis-server"):
-        redis_port = free_port()
-        servers.append(subprocess.Popen(pinned(0, ["redis-server", "--port", redis_port, "--save", ""]),
-                                        stdout=subprocess.DEVNULL))
-        wait_for(redis_port)
-        subprocess.run(["redis-cli", "-p", str(redis_port), "-x", "SET", "recs:k7"], input=value, check=True,
-                       stdout=subprocess.DEVNULL)
-    p99 = {}
-    for _ in range(arguments.rounds):
-        rate, ms = wrk(arguments, f"http://127.0.0.1:{server.port}/v1/results/recs/k7")
-        http.setdefault("tidemill, HTTP", []).append(rate)
-        p99.setdefault("tidemill, HTTP", []).append(ms)
-        if nginx_port:
-            rate, ms = wrk(arguments, f"http://127.0.0.1:{nginx_port}/k7")
-            http.setdefault("nginx, the answer as a file", []).append(rate)
-            p99.setdefault("nginx, the answer as a file", []).append(ms)
-        if redis_port:
-            for name, port in (("tidemill", server.resp), ("Redis", redis_port)):
-                resp.setdefault(name, []).append(redis_benchmark(arguments, port, "recs:k7", 1))
-                piped.setdefault(name, []).append(redis_benchmark(arguments, port, "recs:k7", 64))
-    server.stop()
-    for process in servers:
-        process.terminate()
-        process.wait()
-    show("Results by key over HTTP", http, "nginx, the answer as a file")
-    print("\np99, ms: " + "; ".join(f"{name} {statistics.median(values):.2f}" for name, values in p99.items()))
-    show("Results by key over Redis' protocol, GET", resp, "Redis")
-    show("The same, pipelined by 64", piped, "Redis")
 
 
 def one_batch(arguments, folder, path, more):
@@ -286,7 +214,7 @@ def batch(arguments, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("tasks", nargs="*", choices=["accept", "results", "batch", []])
+    parser.add_argument("tasks", nargs="*", choices=["accept", "batch", []])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=64)
@@ -297,7 +225,7 @@ def main():
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed")
     others = Others()
-    for name, task in (("accept", accept), ("results", results), ("batch", batch)):
+    for name, task in (("accept", accept), ("batch", batch)):
         if arguments.tasks and name not in arguments.tasks:
             continue
         with tempfile.TemporaryDirectory() as folder:
