@@ -111,6 +111,7 @@ bool exchange_is_gone(const struct exchange *exchange)
 
 double exchange_age_s(const struct exchange *exchange)
 {
+    if (exchange->started_ns == 0) return 0; /* refused before its head was whole */
     return (double)(clock_now_ns() - exchange->started_ns) * 1e-9;
 }
 
