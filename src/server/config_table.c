@@ -414,7 +414,7 @@ const struct config_key config_keys[] = {
     {.section = SECTION_SINK,
      .option = {.name = "redis",
                 .value = "redis://HOST:PORT/DB?prefix=TEXT",
-                .help = "each answer under its key; rediss:// with TLS"},
+                .help = "each answer under its key; without TLS"},
      .read = config_sink},
     {.section = SECTION_SINK,
      .option = {.name = "http",

@@ -322,7 +322,9 @@ tidemill_error *config_sink(const struct config_reading *reading, const struct c
     if (sink->kind != NULL)
         return config_wrong(reading, value->line, "sinks: one sink an item, not also %s", kind);
     bool is_redis = strcmp(kind, "redis") == 0, is_http = strcmp(kind, "http") == 0;
-    if (is_redis && !begins(text, "redis://") && !begins(text, "rediss://"))
+    if (is_redis && begins(text, "rediss://"))
+        return config_wrong(reading, value->line, "redis: TLS is not supported; use redis://HOST");
+    if (is_redis && !begins(text, "redis://"))
         return config_wrong(reading, value->line, "redis: '%s' does not begin with redis://HOST",
                             text);
     if (is_http && !begins(text, "http://") && !begins(text, "https://"))

@@ -4,7 +4,9 @@
  * the queue's own rule decides, so they are not repeated in Preference-Applied. */
 #include "net/net.h"
 #include "server/access.h"
+#include "server/queue_parts.h"
 #include "server/request_id.h"
+#include "server/requests.h"
 #include "server/routes.h"
 #include "server/scheduler.h"
 
@@ -63,13 +65,15 @@ static void answer_accepted(const struct deferred *deferred)
 static void accepted(struct store_accept *accept, tidemill_error *error)
 {
     struct deferred *deferred = accept->context;
+    bool is_new = error == NULL && !accept->is_conflict && !accept->is_repeat;
+    requests_settle(deferred->app, accept->queue, deferred->tenant, accept->n, is_new);
     if (error != NULL) {
         app_refuse_error(deferred->exchange, error);
     } else if (accept->is_conflict) {
         app_refuse(deferred->exchange, 422, "idempotency_key_reused", NULL,
                    "this Idempotency-Key was used for another request");
     } else {
-        if (!accept->is_repeat) scheduler_accepted(deferred->app->scheduler, accept);
+        if (is_new) scheduler_accepted(deferred->app->scheduler, accept);
         answer_accepted(deferred);
     }
     free(deferred->key);
@@ -84,6 +88,7 @@ static void enqueue(struct app *app, struct exchange *exchange, const struct que
     int64_t now = store_now();
     if (deferred == NULL || (key != NULL && (deferred->key = strdup(key)) == NULL)) {
         free(deferred);
+        requests_settle(app, queue->name, app_caller(exchange)->tenant, n, false);
         app_refuse_error(exchange, error_memory());
         return;
     }
@@ -124,6 +129,8 @@ bool prefer_async(struct app *app, struct exchange *exchange, const char *model,
     else if (!access_may_queue(app_caller(exchange), queue->name))
         app_refuse(exchange, 403, "forbidden", NULL, "this key may not use the queue '%s'",
                    queue->name);
+    else if (!requests_admit(app, queue, app_caller(exchange)->tenant, n))
+        queue_refuse_full(app, exchange, queue);
     else
         enqueue(app, exchange, queue, dialect, lines, n);
     return true;

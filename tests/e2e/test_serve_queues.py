@@ -186,3 +186,12 @@ def test_a_full_window_closes_by_itself(server):
     paths = [server.post("/v1/queues/quick/requests", record(i)).headers["Location"] for i in range(3)]
     for i, path in enumerate(paths):
         assert server.get(path + "?wait=30s").json["result"]["y"] == [i]
+
+
+def test_requests_that_ask_to_wait_count_in_the_queue(tmp_path):
+    config = "models:\n  echo:\n    model: echo:json=1\nqueues:\n  echo:\n    model: echo\n    window: {every: 1h}\n    max_waiting: 3\n"
+    with Server(tmp_path, config) as server:
+        answers = [server.post("/v1/embeddings", {"model": "echo", "input": str(i)},
+                               headers={"Prefer": "respond-async"}) for i in range(5)]
+        assert [answer.status for answer in answers] == [202, 202, 202, 429, 429]
+        assert answers[-1].headers["Retry-After"]
