@@ -31,12 +31,32 @@ static void put_parameters(struct buffer *out, const char *pattern)
     buffer_byte(out, ']');
 }
 
+/* Beside JSON. */
+static const struct {
+    const char *operation, *type;
+} other_types[] = {
+    {"createFile", "multipart/form-data"},
+    {"createRequest", "application/x-ndjson"},
+    {"kserveInfer", "application/octet-stream"},
+    {"kserveVersionInfer", "application/octet-stream"},
+    {"torchPredict", "application/octet-stream"},
+    {"torchPredict", "multipart/form-data"},
+    {"torchVersionPredict", "application/octet-stream"},
+    {"torchVersionPredict", "multipart/form-data"},
+};
+
 static void put_body(struct buffer *out, const struct net_route *route)
 {
-    const char *type = "application/json";
     if (route->body == NET_BODY_NONE) return;
-    if (strcmp(route->operation, "createFile") == 0) type = "multipart/form-data";
-    buffer_printf(out, ",\"requestBody\":{\"content\":{\"%s\":{\"schema\":{}}}}", type);
+    bool is_json = strcmp(route->operation, "createFile") != 0, is_first = !is_json;
+    buffer_text(out, ",\"requestBody\":{\"content\":{");
+    if (is_json) buffer_text(out, "\"application/json\":{\"schema\":{}}");
+    for (size_t i = 0; i < COUNT_OF(other_types); i++) {
+        if (strcmp(other_types[i].operation, route->operation) != 0) continue;
+        buffer_printf(out, "%s\"%s\":{\"schema\":{}}", is_first ? "" : ",", other_types[i].type);
+        is_first = false;
+    }
+    buffer_text(out, "}}");
 }
 
 static void put_answers(struct buffer *out, const struct route_info *info)
